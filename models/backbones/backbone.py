@@ -1,0 +1,38 @@
+"""What every backbone is: pictures in, a dense map and a pooled feature out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Features(NamedTuple):
+    """pooled: (B, C), the picture's feature. dense: (B, C, H, W), one feature a place."""
+
+    pooled: Tensor
+    dense: Tensor
+
+
+class Backbone(nn.Module):
+    """Pictures (B, 3, s, s) to Features.
+
+    channels: C of the last stage. stride: source pixels a place of the last map.
+    stage_channels: channels of each stage of `stages`, shallow to deep.
+    """
+
+    channels: int
+    stride: int
+    stage_channels: tuple[int, ...]
+
+    def forward(self, images: Tensor) -> Features:
+        raise NotImplementedError
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """The map after every stage, (B, C_i, H_i, W_i), shallow to deep (C2..C5 of an FPN)."""
+        raise NotImplementedError
+
+    def last_blocks(self, images: Tensor, blocks: int) -> Tensor:
+        """The concatenated pooled features of the last `blocks` blocks, (B, sum of channels): the linear
+        probe of DINO and EsViT. A convolutional backbone gives its pooled feature."""
+        return self.forward(images).pooled

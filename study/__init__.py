@@ -1,0 +1,1 @@
+"""Studies of self-supervised pre-training: from a YAML question to a Parquet answer."""
