@@ -1,0 +1,326 @@
+"""The table of trials: three Parquet tables, one immutable part a trial and attempt, renamed into place.
+
+    out/tables/trials/<study>/<id>-<attempt>.parquet     one row: what was run and how it ended (the truth)
+    out/tables/scores/<study>/<id>-<attempt>.parquet     a row for every number an evaluation gave
+    out/tables/curves/<study>/<id>-<attempt>.parquet     a row for every point of a training curve
+
+Every part is an ordinary Parquet file: DuckDB, Polars and pandas read `out/tables/trials/**/*.parquet`. A
+trial that was tried again has several attempts; `read` gives the last, another reader joins on (id, attempt).
+"""
+
+import json
+import math
+import os
+import re
+import secrets
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+VERSION = "1"
+STATUSES = ("done", "pruned", "diverged", "collapsed", "failed", "interrupted")
+Row = dict[str, Any]
+
+
+class TornPart(UserWarning):
+    """A part that cannot be read, or is no part of its table; its trial counts as not done."""
+
+
+def _column(name: str, kind: pa.DataType, unit: str, meaning: str, *, needed: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=not needed, metadata={"unit": unit, "meaning": meaning})
+
+
+_ID = _column("id", pa.string(), "", "hash of the whole resolved spec: the trial's name", needed=True)
+_ATTEMPT = _column(
+    "attempt", pa.int32(), "count", "1 for the first run of this id; the highest counts", needed=True
+)
+_TIME = pa.timestamp("us", tz="UTC")
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "trials": pa.schema(
+        [
+            _ID,
+            _ATTEMPT,
+            _column("study", pa.string(), "", "name of the study", needed=True),
+            _column(
+                "arm", pa.string(), "", "label of what is compared, such as groups=4 or byol", needed=True
+            ),
+            _column("seed", pa.int64(), "", "seed of the paired block: arms with one seed share data order"),
+            _column("status", pa.string(), "", "one of " + ", ".join(STATUSES), needed=True),
+            _column("reason", pa.string(), "", "why the trial did not end as done, in a sentence"),
+            _column("spec", pa.string(), "JSON", "the whole resolved spec"),
+            _column(
+                "axes", pa.string(), "JSON", "the parameters that vary in this study, and their values here"
+            ),
+            _column("epochs_planned", pa.float64(), "epochs", "length of the planned training"),
+            _column("epochs_done", pa.float64(), "epochs", "length of the training that was done"),
+            _column("seconds", pa.float64(), "s", "wall time of training and evaluations"),
+            _column(
+                "device", pa.string(), "", "device the trial ran on, such as cpu or the accelerator's name"
+            ),
+            _column("workers", pa.int32(), "count", "processes that trained together, one device each"),
+            _column("parameters", pa.int64(), "count", "trainable parameters of the whole method"),
+            _column("peak_memory_mb", pa.float64(), "MiB", "largest memory held by one worker"),
+            _column("started", _TIME, "UTC", "when the attempt began"),
+            _column("finished", _TIME, "UTC", "when the attempt ended"),
+            _column("code", pa.string(), "", "digest of the code that ran"),
+            _column(
+                "environment", pa.string(), "JSON", "versions of the packages and the machine's description"
+            ),
+            _column("data_fingerprint", pa.string(), "", "digest of the pictures and labels that were used"),
+            _column("subset", pa.list_(pa.int32()), "index", "pictures of the training split that were used"),
+        ],
+        metadata={"table": "trials", "schema_version": VERSION},
+    ),
+    "scores": pa.schema(
+        [
+            _ID,
+            _ATTEMPT,
+            _column("evaluation", pa.string(), "", "name of the evaluation, such as knn", needed=True),
+            _column("metric", pa.string(), "", "name of the number, such as top1", needed=True),
+            _column("value", pa.float64(), "of the metric", "the number; absent where it was not finite"),
+            _column("n", pa.int64(), "count", "test items that the number is a mean over"),
+            _column("step", pa.int64(), "steps", "optimiser's steps done when it was measured"),
+        ],
+        metadata={"table": "scores", "schema_version": VERSION},
+    ),
+    "curves": pa.schema(
+        [
+            _ID,
+            _ATTEMPT,
+            _column("step", pa.int64(), "steps", "optimiser's steps done", needed=True),
+            _column("epoch", pa.float64(), "epochs", "passes over the training pictures done"),
+            _column("name", pa.string(), "", "what was measured, such as loss or lr", needed=True),
+            _column("value", pa.float64(), "of the name", "the number; absent where it was not a number"),
+        ],
+        metadata={"table": "curves", "schema_version": VERSION},
+    ),
+}
+_JSON = {"spec", "axes", "environment"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]*")
+
+
+def write(out: Path, table: str, part: str, rows: Sequence[Mapping[str, Any]], *, study: str) -> Path:
+    """Write one part and return its path; it is there whole, or not at all.
+
+    rows: plain dicts with the columns of `SCHEMAS[table]`; an absent `attempt` is 1, other absent columns are
+    null. Columns of JSON take a dict or a JSON string; times take a datetime with a zone; NaN becomes null.
+    Raises ValueError for a row that does not fit, OSError (naming the path) when the disk is full or refuses.
+    """
+    for what, name in (("study", study), ("part", part)):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{what} {name!r} cannot be a file name; use letters, digits and . _ = , + @ -")
+    encoded = _encode(table, rows)
+    path = Path(out) / "tables" / table / study / f"{part}.parquet"
+    temporary = path.with_name(f".{part}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(encoded)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{error.strerror} (writing a part of the table {table})", str(path)
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def record(
+    out: Path,
+    trial: Mapping[str, Any],
+    scores: Sequence[Mapping[str, Any]] = (),
+    curves: Sequence[Mapping[str, Any]] = (),
+) -> Path:
+    """Record one ended attempt in the three tables and return the path of its trials part.
+
+    `trial` is a row of trials; `scores` and `curves` need no id. The attempt is the next free number. The
+    trials part is written last: scores and curves without it are ignored, so a kill between leaves no trace.
+    """
+    study, identity = str(trial["study"]), str(trial["id"])
+    folder = Path(out) / "tables" / "trials" / study
+    attempt = 1 + max((_attempt(p) for p in folder.glob(f"{identity}-*.parquet")), default=0)
+    key = {"id": identity, "attempt": attempt}
+    part = f"{identity}-{attempt}"
+    for table, rows in (("scores", scores), ("curves", curves)):
+        write(out, table, part, [{**row, **key} for row in rows], study=study)
+    return write(out, "trials", part, [{**trial, **key}], study=study)
+
+
+def read(out: Path, table: str, study: str | None = None, columns: Sequence[str] | None = None) -> list[Row]:
+    """Rows of one table as dicts, of the last attempt of every trial; JSON columns come as dicts.
+
+    columns: those wanted; by default all, but for the long `subset` of trials, which has to be asked for.
+    Parts that cannot be read are left out and named in one `TornPart` warning. Rows of scores and curves
+    whose (id, attempt) has no row in trials are left out.
+    """
+    return Tables(Path(out), study).read(table, columns)
+
+
+def finished(out: Path, study: str | None = None) -> dict[str, str]:
+    """Status by id of every trial whose row and scores can be read: what need not be run again, by status."""
+    tables = Tables(Path(out), study)
+    rows, lost = tables.trials, set()
+    tables.read("scores", ["id"])
+    for path in tables.torn:
+        lost.add((Path(path).stem.rpartition("-")[0], _attempt(Path(path))))
+    return {row["id"]: row["status"] for row in rows if (row["id"], row["attempt"]) not in lost}
+
+
+@dataclass
+class Tables:
+    """The three tables of one study (or of all under `out`), each read once, when it is first asked for."""
+
+    out: Path
+    study: str | None = None
+    torn: dict[str, str] = field(default_factory=dict)  # path of a part that was left out: why
+
+    @cached_property
+    def trials(self) -> list[Row]:
+        """Rows of trials, one an id, in the order they finished, without the long `subset`."""
+        rows: dict[str, Row] = {}
+        for row in self._rows("trials", [name for name in SCHEMAS["trials"].names if name != "subset"]):
+            if row["id"] not in rows or row["attempt"] > rows[row["id"]]["attempt"]:
+                rows[row["id"]] = row
+        early = datetime.min.replace(tzinfo=UTC)
+        return sorted(rows.values(), key=lambda r: (r["finished"] or r["started"] or early, r["id"]))
+
+    @cached_property
+    def scores(self) -> list[Row]:
+        """Rows of scores of the attempts in `trials`."""
+        return self.read("scores")
+
+    @cached_property
+    def curves(self) -> list[Row]:
+        """Rows of curves of the attempts in `trials`."""
+        return self.read("curves")
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> list[Row]:
+        """As the function `read`; `columns` names those wanted, all of them by default."""
+        if unknown := set(columns or ()) - set(SCHEMAS[table].names):
+            raise ValueError(f"{table} has no column {sorted(unknown)}; it has {SCHEMAS[table].names}")
+        rows = self.trials
+        if table != "trials" or "subset" in (columns or ()):
+            live = {(row["id"], row["attempt"]) for row in rows}
+            rows = [row for row in self._rows(table, columns) if (row["id"], row["attempt"]) in live]
+        return rows if columns is None else [{name: row[name] for name in columns} for row in rows]
+
+    def _rows(self, table: str, columns: Sequence[str] | None) -> list[Row]:
+        schema = SCHEMAS[table]
+        names = [n for n in schema.names if columns is None or n in {"id", "attempt", *columns}]
+        wanted = pa.schema([schema.field(name) for name in names])
+        root = self.out / "tables" / table
+        paths = sorted(root.glob(f"{self.study or '*'}/*.parquet"))
+        with ThreadPoolExecutor(8) as pool:
+            parts = list(pool.map(lambda path: _part(path, wanted), paths))
+        bad = {str(path): part for path, part in zip(paths, parts) if isinstance(part, str)}
+        if bad:
+            self.torn |= bad
+            first = "; ".join(f"{path}: {why}" for path, why in list(bad.items())[:3])
+            warnings.warn(
+                f"{len(bad)} of {len(paths)} parts of {table} are left out, so those trials count as not done: "
+                f"{first}",
+                TornPart,
+                stacklevel=3,
+            )
+        good = [part for part in parts if isinstance(part, pa.Table)]
+        if not good:
+            return []
+        return _decode(pa.concat_tables(good), names)
+
+
+def _part(path: Path, wanted: pa.Schema) -> pa.Table | str:
+    """One part with the columns wanted, or why it cannot be one; columns of a later version are ignored."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            has = file.schema_arrow.names
+            if missing := [f.name for f in wanted if not f.nullable and f.name not in has]:
+                return f"no part of this table: it has no column {', '.join(missing)}"
+            part = file.read(columns=[name for name in wanted.names if name in has], use_threads=False)
+        arrays = [
+            part.column(f.name).cast(f.type) if f.name in has else pa.nulls(len(part), f.type) for f in wanted
+        ]
+        return pa.Table.from_arrays(arrays, names=wanted.names)
+    except (OSError, pa.ArrowException) as error:
+        return f"cannot be read: {str(error).splitlines()[0][:120]}"
+
+
+def _decode(table: pa.Table, names: list[str]) -> list[Row]:
+    columns = []
+    for name in names:
+        values = table.column(name).to_pylist()
+        columns.append([_parsed(v) for v in values] if name in _JSON else values)
+    return [dict(zip(names, values)) for values in zip(*columns)]
+
+
+def _parsed(text: str | None) -> Any:
+    try:
+        return {} if text is None else json.loads(text)
+    except json.JSONDecodeError:  # a foreign writer's string is still a fact
+        return {"": text}
+
+
+def _encode(table: str, rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """The bytes of a Parquet file, made before the disk is touched: a row that does not fit leaves none."""
+    if table not in SCHEMAS:
+        raise ValueError(f"no table {table!r}; the tables are {', '.join(SCHEMAS)}")
+    schema = SCHEMAS[table]
+    plain = []
+    for row in rows:
+        if unknown := set(row) - set(schema.names):
+            raise ValueError(f"{table} has no column {sorted(unknown)}; it has {', '.join(schema.names)}")
+        row = {"attempt": 1, **row}
+        for f in schema:
+            if not f.nullable and row.get(f.name) is None:
+                raise ValueError(f"a row of {table} needs {f.name!r}: {f.metadata[b'meaning'].decode()}")
+        if table == "trials" and row["status"] not in STATUSES:
+            raise ValueError(f"status {row['status']!r} is none of {', '.join(STATUSES)}")
+        plain.append({name: _plain(name, value) for name, value in row.items()})
+    try:
+        built = pa.Table.from_pylist(plain, schema=schema)
+    except (pa.ArrowException, TypeError) as error:
+        raise ValueError(f"a row of {table} does not fit its schema: {error}") from error
+    sink = pa.BufferOutputStream()
+    pq.write_table(built, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name in _JSON and value is not None and not isinstance(value, str):
+        return json.dumps(value, sort_keys=True, default=str)
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError(f"{name} is a time without a zone: {value}; give it UTC")
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def _attempt(path: Path) -> int:
+    number = path.stem.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable; some file systems refuse to sync a folder, and need not."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
