@@ -1,0 +1,54 @@
+"""A user's mistake: one clear line each, all of a file at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+EXIT_MISTAKE = 2
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where in a file: 1-based line and column."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, order=True)
+class Mistake:
+    """One mistake: where, which key, what is wrong and what is allowed."""
+
+    place: Place | None
+    key: str
+    what: str
+
+    def __str__(self) -> str:
+        return ": ".join(str(part) for part in (self.place, self.key, self.what) if part)
+
+
+class Mistakes(Exception):
+    """Every mistake that was found; printed a line each, exit code 2, never a traceback."""
+
+    def __init__(self, mistakes: Iterable[Mistake] | str) -> None:
+        found = [Mistake(None, "", mistakes)] if isinstance(mistakes, str) else list(mistakes)
+        unique = dict.fromkeys(found)
+        self.mistakes = sorted(unique, key=lambda m: (m.place or Place("", 0, 0), m.key, m.what))
+        super().__init__("\n".join(str(m) for m in self.mistakes))
+
+
+def nearest(word: object, known: Iterable[object]) -> str:
+    """` Did you mean 'x'?`, or nothing where no known word is near."""
+    near = difflib.get_close_matches(str(word).lower(), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def choices(known: Iterable[object]) -> str:
+    """A readable list of what is allowed."""
+    return ", ".join(str(k) for k in known)
