@@ -1,0 +1,15 @@
+"""The sets of pictures, by the name that a study file uses."""
+
+from data.sets.cifar import Cifar10, Cifar100
+from data.sets.dataset import SetSpec
+from data.sets.digits import Digits
+from data.sets.folder import Folder, ImageNet, ImageNet100
+
+SETS: dict[str, type[SetSpec]] = {
+    "digits": Digits,
+    "cifar10": Cifar10,
+    "cifar100": Cifar100,
+    "folder": Folder,
+    "imagenet100": ImageNet100,
+    "imagenet": ImageNet,
+}

@@ -1,0 +1,95 @@
+"""What every set is: a spec that loads two splits of labelled uint8 pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from data.spec import Spec
+
+
+class DataError(Exception):
+    """Pictures that cannot be had; one line: what is missing, where, what to do."""
+
+
+class Split(ABC):
+    """N pictures with their labels.
+
+    labels: int64 (N,), -1 where unknown.
+    native: the pictures' shorter side in pixels (the median where they differ).
+    fingerprint: 16 hex digits of the content and the labels; recorded with every result.
+    held: uint8 (N, 3, H, W) where all pictures are of one size and fit into memory, else None.
+    """
+
+    labels: Tensor
+    native: int
+    fingerprint: str
+    held: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def read(self, indices: Sequence[int] | Tensor) -> list[Tensor]:
+        """The pictures at `indices`: uint8 (3, H, W) each."""
+
+    @abstractmethod
+    def sizes(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """Height and width in pixels of the pictures at `indices`: int64 (B, 2). Nothing is decoded."""
+
+
+class HeldSplit(Split):
+    """Pictures of one size, kept in memory. held: uint8 (N, 3, H, W); labels: int64 (N,)."""
+
+    def __init__(self, held: Tensor, labels: Tensor, fingerprint: str | None = None) -> None:
+        if len(held) != len(labels):
+            raise DataError(f"{len(held)} pictures but {len(labels)} labels: the set is damaged; load it anew")
+        self.held: Tensor = held
+        self.labels = labels
+        self.native = min(held.shape[2:])
+        self.fingerprint = fingerprint or digest(held.contiguous().numpy(), labels.contiguous().numpy())
+
+    def read(self, indices: Sequence[int] | Tensor) -> list[Tensor]:
+        return list(self.held[torch.as_tensor(indices)])
+
+    def sizes(self, indices: Sequence[int] | Tensor) -> Tensor:
+        height, width = self.held.shape[2:]
+        return torch.tensor([height, width]).expand(len(indices), 2)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test split, disjoint, over the same classes. native: the pictures' side in pixels."""
+
+    train: Split
+    test: Split
+    classes: int
+    native: int
+
+
+class SetSpec(Spec):
+    """Which pictures. A subclass has `name: Literal[...]` and `load`."""
+
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="class-balanced part of the training split that is used; nested, by seed"
+    )
+
+    def load(self, root: Path) -> Dataset:
+        """Both splits, from files under `root`. Raises DataError with what to do."""
+        raise NotImplementedError
+
+
+def digest(*parts: object) -> str:
+    """16 hex digits of SHA-256 over buffers and strings, in order."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part.encode() if isinstance(part, str) else memoryview(part).cast("B"))  # type: ignore[arg-type]
+        total.update(b"\0")
+    return total.hexdigest()[:16]
