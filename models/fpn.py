@@ -53,7 +53,7 @@ class FPN(Pyramid):
         self.fpn_convs = nn.ModuleList(ConvNorm(width, width, 3) for _ in inputs)
 
     def forward(self, maps: Sequence[Tensor], rows: Sequence[slice | None]) -> list[Tensor]:
-        """All laterals are computed, whatever `rows`: each feeds the finer ones, and batch norm sees them all."""
+        """All laterals are computed, whatever `rows`: each feeds the finer ones."""
         if len(rows) > len(maps):
             raise ValueError(f"{len(rows)} levels need as many stages; the backbone gives {len(maps)}")
         merged: list[Tensor] = []
@@ -73,7 +73,7 @@ class FPN(Pyramid):
 
 
 class C4(Pyramid):
-    """One map for all levels: 1x1 convolution, batch norm and ReLU on the deepest stage, then resized x2, x4, ...
+    """One map for all levels: 1x1 convolution, batch norm and ReLU on the deepest stage, then x1, x2, x4, ...
 
     resize: bilinear as the paper writes (M5); nearest as the authors' module does.
     """
@@ -97,7 +97,7 @@ class C4(Pyramid):
 
 
 class BoxConvs(nn.Sequential):
-    """The detector's shared head: `count` 3x3 convolutions with batch norm and ReLU, (N, D, s, s) to the same."""
+    """The detector's shared head: `count` 3x3 convolutions with batch norm and ReLU, (N, D, s, s) kept."""
 
     def __init__(self, width: int, count: int) -> None:
         super().__init__(*(ConvNorm(width, width, 3, relu=True) for _ in range(count)))

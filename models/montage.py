@@ -61,7 +61,7 @@ def assemble(tiles: Tensor, ids: Tensor, ratio: int) -> Tensor:
 
 
 def cells(maps: Tensor, side: int) -> Tensor:
-    """Maps (M, C, r*side, r*side) to the cells of their tiles, (M * r^2, C, side, side): undoes `assemble`."""
+    """Maps (M, C, r*side, r*side) to their tiles' cells, (M * r^2, C, side, side): undoes `assemble`."""
     count, channels, height, width = maps.shape
     if height % side or width % side:
         raise ValueError(f"a map of {height} x {width} places cannot be cut into cells of {side} x {side}")
