@@ -1,0 +1,210 @@
+"""What every evaluation is: a spec that is given a subject, a frozen encoder with its pictures, and scores it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from data.sets.dataset import Dataset, Split
+from models.backbones.backbone import Backbone
+from models.spec import Spec
+
+Part = Literal["train", "test"]
+ON_DEVICE_BYTES = 8 << 30  # cached features above this stay in host memory
+
+
+@dataclass(frozen=True)
+class Score:
+    """metric: its name within the evaluation. value: accuracies are percentages. n: pictures (or pairs) that
+    the value is a mean over. step: of training, where the evaluation has steps of its own."""
+
+    metric: str
+    value: float
+    n: int
+    step: int | None = None
+
+
+class Evaluation(Spec):
+    """The base of every evaluation: its knobs, and `run`. A subclass has `name: Literal[...]`."""
+
+    name: str
+    label: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9_]*$",
+        max_length=40,
+        description="what its scores are called (label.metric) where one kind stands twice; its name where absent",
+    )
+
+    @property
+    def key(self) -> str:
+        """The first half of its scores' names: knn in knn.top1."""
+        return self.label or self.name
+
+    @classmethod
+    def smallest(cls) -> Evaluation:
+        """A configuration that runs within a second on a toy subject, for the contract tests."""
+        return cls()
+
+    def run(self, subject: Subject) -> list[Score]:
+        """The scores, final first. Leaves the subject's encoder as it was."""
+        raise NotImplementedError
+
+
+class Subject:
+    """What is evaluated: an encoder, with the labelled pictures of both splits and their cached features.
+
+    encoder: on `device`; put into eval mode while features are extracted and restored after.
+    train_indices: (M,) int64, the training pictures that pre-training saw. Evaluations use every labelled
+    training picture unless their paper says otherwise.
+    size: pixels of the square crop. mean, std: of the three channels, in [0, 1]. precision: of extraction;
+    features are float32 in either case. Pictures without a label (-1) are left out everywhere.
+    """
+
+    def __init__(
+        self,
+        encoder: Backbone,
+        dataset: Dataset,
+        *,
+        size: int,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        train_indices: Tensor | None = None,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        batch: int = 256,
+        precision: Literal["fp32", "bf16"] = "fp32",
+    ) -> None:
+        self.encoder = encoder
+        self.dataset = dataset
+        self.size = size
+        self.mean = mean
+        self.std = std
+        self.device = torch.device(device)
+        self.seed = seed
+        self.batch = batch
+        self.precision = precision
+        self.train_indices = train_indices if train_indices is not None else self.indices("train")
+        self._cache: dict[tuple[str, Part, int], Tensor] = {}
+
+    @property
+    def classes(self) -> int:
+        return self.dataset.classes
+
+    def split(self, part: Part) -> Split:
+        return self.dataset.train if part == "train" else self.dataset.test
+
+    def indices(self, part: Part) -> Tensor:
+        """(N,) int64: the labelled pictures of the split, whose order features and labels follow."""
+        return (self.split(part).labels >= 0).nonzero().squeeze(1)
+
+    def labels(self, part: Part) -> Tensor:
+        """(N,) int64, on the CPU."""
+        labels = self.split(part).labels
+        return labels[labels >= 0]
+
+    def features(self, part: Part) -> Tensor:
+        """(N, C) float32: the pooled feature of every labelled picture. Extracted once."""
+        return self._cached("pooled", part, 0, lambda images: self.encoder(images).pooled)
+
+    def last_blocks(self, part: Part, blocks: int) -> Tensor:
+        """(N, sum of channels) float32: the concatenated pooled features of the last blocks. Extracted once."""
+        if type(self.encoder).last_blocks is Backbone.last_blocks:  # convolutional: the pooled feature
+            return self.features(part)
+        return self._cached("blocks", part, blocks, lambda images: self.encoder.last_blocks(images, blocks))
+
+    def dense(self, part: Part, count: int) -> Tensor:
+        """(count, C, H, W) float32: the maps of the first `count` of `drawn` pictures. Extracted once."""
+        return self._cached("dense", part, count, lambda images: self.encoder(images).dense)
+
+    def drawn(self, part: Part, count: int) -> Tensor:
+        """(min(count, N),) int64, sorted: pictures drawn without replacement by the subject's seed."""
+        indices = self.indices(part)
+        order = torch.randperm(len(indices), generator=self.generator("drawn"))
+        return indices[order[:count]].sort().values
+
+    def pictures(self, part: Part, indices: Tensor) -> Tensor:
+        """(B, 3, size, size) float32 on the device: resized, cut at the centre, normalised."""
+        from data.plain import centre
+
+        return centre(self.split(part), indices, self.size, self.mean, self.std, self.device)
+
+    def augmented(self, part: Part, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, 3, size, size) float32 on the device: a random resized crop (area 0.08 to 1), flipped by half."""
+        from data.plain import crop_flip
+
+        return crop_flip(self.split(part), indices, self.size, self.mean, self.std, self.device, generator)
+
+    def generator(self, *words: object) -> torch.Generator:
+        """A generator on the CPU that depends on the subject's seed and on what it is for."""
+        import hashlib
+
+        text = " ".join(map(str, (self.seed, *words)))
+        mixed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+        return torch.Generator().manual_seed(mixed)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The subject's precision, for the encoder's forward."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def encode(self, images: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        """`forward` of the resting encoder in the subject's precision, as float32 without gradient."""
+        # no_grad and not inference_mode: a backbone may cache what it makes on the way (attention masks),
+        # and an inference tensor in that cache would break the next training step.
+        with resting(self.encoder), torch.no_grad(), self.autocast():
+            return forward(images).float()
+
+    def _cached(self, kind: str, part: Part, number: int, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        key = (kind, part, number)
+        if key not in self._cache:
+            indices = self.drawn(part, number) if kind == "dense" else self.indices(part)
+            self._cache[key] = self._extract(part, indices, forward)
+        return self._cache[key]
+
+    def _extract(self, part: Part, indices: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        out: Tensor | None = None
+        at = 0
+        for chunk in indices.split(self.batch):
+            rows = self.encode(self.pictures(part, chunk), forward)
+            if out is None:  # one allocation: a list of chunks would need twice the memory
+                total = len(indices) * rows[0].numel() * 4
+                home = self.device if total <= ON_DEVICE_BYTES else torch.device("cpu")
+                out = torch.empty(len(indices), *rows.shape[1:], device=home)
+            out[at : at + len(rows)] = rows
+            at += len(rows)
+        if out is None:
+            raise ValueError(
+                f"the {part} split has {len(self.split(part))} pictures, of which 0 are labelled"
+            )
+        return out
+
+
+@contextmanager
+def resting(module: nn.Module) -> Iterator[None]:
+    """`module` in eval mode; every part's own mode is restored after."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def accuracies(logits: Tensor, labels: Tensor, suffix: str = "", step: int | None = None) -> list[Score]:
+    """top1 and, with more than five classes, top5, in %. logits: (N, K); labels: (N,)."""
+    labels = labels.to(logits.device)
+    ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    ranked[:, 0] = logits.argmax(1)  # the first of equals
+    hits = ranked == labels[:, None]
+    scores = [Score(f"top1{suffix}", 100 * hits[:, 0].double().mean().item(), len(labels), step)]
+    if logits.shape[1] > 5:
+        scores.append(Score(f"top5{suffix}", 100 * hits.any(1).double().mean().item(), len(labels), step))
+    return scores
