@@ -1,0 +1,24 @@
+"""The shelf of backbones: a name, its spec, and who builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from models.backbones.backbone import Backbone
+from models.backbones.resnet import ResNetSpec, TinySpec, build_resnet, build_tiny
+from models.spec import Spec
+
+BACKBONES: dict[str, tuple[type[Spec], Callable[[Any], Backbone]]] = {
+    "resnet_tiny": (TinySpec, build_tiny),
+    "resnet18": (ResNetSpec, build_resnet),
+    "resnet34": (ResNetSpec, build_resnet),
+    "resnet50": (ResNetSpec, build_resnet),
+}
+
+
+def make(spec: Any, **changes: Any) -> Backbone:
+    """A freshly initialised backbone. `changes` replaces knobs (a teacher's drop_path is 0); those that this
+    backbone does not have are left out."""
+    known = {knob: value for knob, value in changes.items() if knob in type(spec).model_fields}
+    return BACKBONES[spec.name][1](spec.model_copy(update=known))

@@ -1,0 +1,145 @@
+"""Residual networks: timm's ResNet-18/34/50 with two stems, and one small enough for a laptop."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from models.backbones.backbone import Backbone, Features
+from models.spec import Spec
+
+
+class ResNetSpec(Spec):
+    """He et al., arXiv 1512.03385, "v1.5": the stride of a bottleneck sits in its 3x3 convolution."""
+
+    name: Literal["resnet18", "resnet34", "resnet50"] = Field("resnet50", description="depth")
+    stem: Literal["imagenet", "small"] = Field(
+        "imagenet",
+        description="imagenet: 7x7 stride 2 and max-pool (stride 32 in all); small: 3x3 stride 1, no pool (stride 8)",
+    )
+    init: Literal["fan_out", "fan_in"] = Field(
+        "fan_out", description="kaiming-normal mode of convolutions; MCL's code uses fan_in"
+    )
+    zero_init_last: bool = Field(False, description="start each block's last batch norm at 0")
+
+
+class TinySpec(Spec):
+    """A three-stage residual network for 16 to 32 px pictures on a CPU: 0.2 M parameters, 4 source pixels a place."""
+
+    name: Literal["resnet_tiny"] = Field("resnet_tiny", description="the laptop's residual network")
+    width: int = Field(16, ge=4, le=128, description="channels of the first stage; the others have 2x and 8x")
+    blocks: int = Field(1, ge=1, le=4, description="residual blocks a stage")
+
+    @model_validator(mode="after")
+    def _even(self) -> TinySpec:
+        if self.width % 4:
+            raise ValueError(f"width {self.width} must be a multiple of 4")
+        return self
+
+
+class _ResNet(Backbone):
+    def __init__(self, spec: ResNetSpec) -> None:
+        super().__init__()
+        import timm
+
+        net: Any = timm.create_model(spec.name, pretrained=False, num_classes=0)
+        if spec.stem == "small":
+            net.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+            net.maxpool = nn.Identity()
+        self.conv1, self.bn1, self.maxpool = net.conv1, net.bn1, net.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
+        self.channels = int(net.num_features)
+        self.stride = 32 if spec.stem == "imagenet" else 8
+        self.stage_channels = tuple(self.channels // 2**i for i in (3, 2, 1, 0))
+        _initialise(self, spec.init)
+        if spec.zero_init_last:
+            for block in self.modules():
+                if hasattr(block, "zero_init_last"):
+                    block.zero_init_last()
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        x = self.maxpool(F.relu(self.bn1(self.conv1(images))))
+        maps = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Features:
+        dense = self.stages(images)[-1]
+        return Features(dense.mean((2, 3)), dense)
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(out + self.downsample(x))
+
+
+class _Tiny(Backbone):
+    stride = 4
+
+    def __init__(self, spec: TinySpec) -> None:
+        super().__init__()
+        widths = (spec.width, 2 * spec.width, 8 * spec.width)
+        self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        layers: list[nn.Module] = []
+        inputs = widths[0]
+        for stage, outputs in enumerate(widths):
+            blocks = [_Block(inputs, outputs, 2 if stage else 1)]
+            blocks += [_Block(outputs, outputs, 1) for _ in range(spec.blocks - 1)]
+            layers.append(nn.Sequential(*blocks))
+            inputs = outputs
+        self.layers = nn.ModuleList(layers)
+        self.channels = widths[-1]
+        self.stage_channels = widths
+        _initialise(self, "fan_out")
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        x = F.relu(self.bn1(self.conv1(images)))
+        maps = []
+        for layer in self.layers:
+            x = layer(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Features:
+        dense = self.stages(images)[-1]
+        return Features(dense.mean((2, 3)), dense)
+
+
+def _initialise(network: nn.Module, mode: Literal["fan_out", "fan_in"]) -> None:
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+def build_resnet(spec: ResNetSpec) -> Backbone:
+    """ResNet-18, 34 or 50 through timm, without its classifier: 11.2, 21.3, 23.5 M parameters."""
+    return _ResNet(spec)
+
+
+def build_tiny(spec: TinySpec) -> Backbone:
+    """The laptop's network: maps of stride 1, 2 and 4."""
+    return _Tiny(spec)

@@ -1,0 +1,173 @@
+"""Batch norm whose batch is chosen: this process's pictures, everybody's, or those of a virtual device.
+
+Batch statistics are over B / devices pictures. `devices` 0 means the real processes, 1 the whole batch
+(SyncBN), and G a batch split in G whatever the number of processes: it emulates the papers' 8 GPUs on one, and
+makes a result independent of how many processes computed it. Works on CPU, where torch's SyncBatchNorm does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models import parallel
+
+Kind = Literal["per_device", "sync", "eman", "shuffle"]
+KINDS = (
+    "per_device: each process's own statistics in both branches; sync: statistics over all processes; "
+    "eman: the momentum branch uses running statistics that follow the online ones (EMAN, arXiv 2101.08482); "
+    "shuffle: the momentum branch sees pictures permuted over processes (MoCo, arXiv 1911.05722)"
+)
+
+
+class _Joint(torch.autograd.Function):
+    """Normalisation by statistics summed over the processes of one virtual device.
+
+    Two passes (mean, then squared deviations): the one-pass form loses the digits that a small variance needs.
+    Returns the output, the mean and the biased variance, (C,) each; the statistics carry no gradient.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, devices: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        axes = [0, *range(2, x.dim())]
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        count = _over_device(wide.new_full((1,), wide.numel() / wide.shape[1]), devices)
+        mean = _over_device(wide.sum(axes), devices) / count
+        centred = wide - mean.view(shape)
+        var = _over_device(centred.square().sum(axes), devices) / count
+        scale = torch.rsqrt(var + eps)
+        out = centred * (scale * weight).view(shape) + bias.view(shape)
+        ctx.save_for_backward(x, weight, mean, scale, count)
+        ctx.devices = devices
+        ctx.mark_non_differentiable(mean, var, count)
+        return out.to(x.dtype), mean, var, count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, scale, count = ctx.saved_tensors
+        axes = [0, *range(2, x.dim())]
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        grad = grads[0].to(mean.dtype)
+        unit = (x.to(mean.dtype) - mean.view(shape)) * scale.view(shape)
+        grad_bias = grad.sum(axes)
+        grad_weight = (grad * unit).sum(axes)
+        shift = _over_device(grad_bias, ctx.devices) / count
+        tilt = _over_device(grad_weight, ctx.devices) / count
+        inner = grad - shift.view(shape) - unit * tilt.view(shape)
+        return (inner * (scale * weight).view(shape)).to(x.dtype), grad_weight, grad_bias, None, None
+
+
+def _over_device(local: Tensor, devices: int) -> Tensor:
+    """The sum over the processes that make up this process's virtual device: one row a device, all summed."""
+    rows = local.new_zeros(devices, local.shape[0])
+    mine = parallel.rank() * devices // parallel.world()
+    rows[mine] = local
+    return parallel.plain_sum(rows)[mine]
+
+
+class _Chosen(nn.modules.batchnorm._BatchNorm):
+    """What both dimensions share. `devices`: see the module."""
+
+    devices: int = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        world = parallel.world()
+        devices = self.devices or world
+        if not self.training or devices == world:
+            return super().forward(input)
+        if devices > world and devices % world == 0:
+            return self._split(input, devices // world)
+        if world % devices == 0:
+            return self._joint(input, devices)
+        raise ValueError(
+            f"batch norm over {devices} virtual devices cannot be divided among {world} processes: "
+            "one must be a multiple of the other"
+        )
+
+    def _split(self, input: Tensor, groups: int) -> Tensor:
+        """Each of `groups` equal parts of this process's batch by its own statistics."""
+        rows, channels = input.shape[:2]
+        if rows % groups:
+            raise ValueError(f"{rows} rows of batch norm cannot be split among {groups} virtual devices")
+        # (G b, C, ...) to (b, G C, ...): a group's channels become channels of their own.
+        wide = input.unflatten(0, (groups, rows // groups)).transpose(0, 1).flatten(1, 2)
+        mean, var = self.running_mean, self.running_var
+        means = None if mean is None else mean.repeat(groups)
+        variances = None if var is None else var.repeat(groups)
+        out = F.batch_norm(
+            wide, means, variances, self.weight.repeat(groups), self.bias.repeat(groups),
+            True, self._rate(), self.eps,
+        )  # fmt: skip
+        if mean is not None and var is not None and means is not None and variances is not None:
+            mean.copy_(means.view(groups, channels).mean(0))
+            var.copy_(variances.view(groups, channels).mean(0))
+        return out.unflatten(1, (groups, channels)).transpose(0, 1).flatten(0, 1)
+
+    def _joint(self, input: Tensor, devices: int) -> Tensor:
+        out, mean, var, count = _Joint.apply(input, self.weight, self.bias, self.eps, devices)
+        rate = self._rate()
+        if self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
+                unbiased = (var * count / (count - 1)).to(self.running_var.dtype)
+                self.running_var.lerp_(unbiased, rate)
+        return out
+
+    def _rate(self) -> float:
+        """The share of the new statistics in the running ones; counts the batch."""
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        if self.momentum is None:
+            return 1.0 / float(self.num_batches_tracked)  # type: ignore[arg-type]
+        return self.momentum
+
+
+class BatchNorm1d(_Chosen):
+    """(N, C) or (N, C, L)."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() not in (2, 3):
+            raise ValueError(f"BatchNorm1d takes 2 or 3 axes, not {input.dim()}")
+
+
+class BatchNorm2d(_Chosen):
+    """(N, C, H, W)."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() != 4:
+            raise ValueError(f"BatchNorm2d takes 4 axes, not {input.dim()}")
+
+
+def convert(module: nn.Module, kind: Kind = "per_device", devices: int = 0) -> nn.Module:
+    """`module` with every batch norm (torch's or ours) made ours, its parameters and statistics kept.
+
+    devices: virtual devices (see the module); kind `sync` is one device. What `eman` and `shuffle` do is the
+    matter of `models.memory.Teacher`: for the layers themselves they are `per_device`.
+    """
+    devices = 1 if kind == "sync" else devices
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.modules.batchnorm._BatchNorm):
+                setattr(parent, name, _converted(child, devices))
+    return _converted(module, devices) if isinstance(module, nn.modules.batchnorm._BatchNorm) else module
+
+
+def _converted(old: nn.modules.batchnorm._BatchNorm, devices: int) -> _Chosen:
+    if isinstance(old, _Chosen):
+        old.devices = devices
+        return old
+    if not isinstance(old, nn.BatchNorm1d | nn.BatchNorm2d) or old.weight is None:
+        raise TypeError(f"only affine BatchNorm1d and BatchNorm2d are known, not {type(old).__name__}")
+    cls = BatchNorm1d if isinstance(old, nn.BatchNorm1d) else BatchNorm2d
+    new = cls(old.num_features, old.eps, old.momentum, track_running_stats=old.track_running_stats)
+    new.weight, new.bias = old.weight, old.bias
+    new.running_mean, new.running_var = old.running_mean, old.running_var
+    new.num_batches_tracked = old.num_batches_tracked
+    new.devices = devices
+    return new.train(old.training)
