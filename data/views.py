@@ -1,0 +1,74 @@
+"""The views of a batch of pictures: crops of source pixels, resampled and augmented many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from data.augment import augment
+from data.draws import Draws, draw
+from data.recipes import RECIPES, ViewsSpec, ViewSpec, plan
+from data.resample import SMALL, resample_batch, resample_each
+from data.sets.dataset import Split
+
+__all__ = ["RECIPES", "Draws", "ViewSpec", "ViewsSpec", "draw", "plan", "render"]
+
+CHUNK = {"cpu": 2**18, "cuda": 2**28}  # values that are augmented at once: a core's cache, a share of a card
+
+
+def render(
+    split: Split,
+    indices: Sequence[int] | Tensor,
+    draws: Draws,
+    plan: tuple[ViewSpec, ...],
+    device: torch.device | str,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> tuple[list[Tensor], Tensor]:
+    """The views that `draws` describes, normalised: V tensors (B, 3, size, size), and their boxes (V, B, 4).
+
+    indices: B pictures of the split, the rows of `draws`. mean, std: per channel, of values in [0, 1].
+    boxes: float, x0 y0 x1 y1 in source pixels, mirrored views with x0 > x1. Both on `device`.
+    """
+    device = torch.device(device)
+    source = fetch(split, indices, device)
+    views: list[Tensor] = []
+    for v, view in enumerate(plan):
+        one = Draws(*(part[v : v + 1] for part in _parts(draws)))
+        out = take(source, one.crops[0], one.flip[0], view.size, view.interpolation, device)
+        step = max(1, CHUNK.get(device.type, 2**18) // out[0].numel())
+        for start in range(0, len(out), step):
+            rows = slice(start, start + step)
+            augment(out[rows], one.rows(rows), view.threshold)
+            normalise(out[rows], mean, std)
+        views.append(out)
+    return views, draws.boxes.to(device)
+
+
+def fetch(split: Split, indices: Sequence[int] | Tensor, device: torch.device) -> Tensor | list[Tensor]:
+    """Small held pictures as one uint8 tensor on `device`, others as a list on the CPU."""
+    if split.held is not None and split.held[0, 0].numel() <= SMALL:
+        return split.held[torch.as_tensor(indices)].to(device, non_blocking=True)
+    return split.read(indices)
+
+
+def take(
+    source: Tensor | list[Tensor], crops: Tensor, flip: Tensor, size: int, mode: str, device: torch.device
+) -> Tensor:
+    """Crops of what `fetch` gave: float (B, 3, size, size) in [0, 1], contiguous, on `device`."""
+    if isinstance(source, Tensor):
+        return resample_batch(source, crops, flip, size, mode).contiguous()
+    shrunk = resample_each(source, crops, flip, size, mode).to(device)
+    return torch.mul(shrunk, 1 / 255).contiguous()
+
+
+def normalise(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
+    """x <- (x - mean) / std per channel, in place. x: (N, 3, H, W)."""
+    for channel, (m, s) in enumerate(zip(mean, std)):
+        x[:, channel].sub_(m).div_(s)
+
+
+def _parts(draws: Draws) -> tuple[Tensor, ...]:
+    return (draws.crops, draws.flip, draws.factors, draws.order, draws.grey, draws.sigma, draws.solarise)
