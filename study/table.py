@@ -105,6 +105,8 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 _JSON = {"spec", "axes", "environment"}
+_CODECS = {name: "none" for name in SCHEMAS["trials"].names if name != "subset"}
+_CODECS |= {"spec": "zstd", "environment": "zstd", "subset.list.element": "zstd"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]*")
 
 
@@ -150,8 +152,9 @@ def record(
     trials part is written last: scores and curves without it are ignored, so a kill between leaves no trace.
     """
     study, identity = str(trial["study"]), str(trial["id"])
-    folder = Path(out) / "tables" / "trials" / study
-    attempt = 1 + max((_attempt(p) for p in folder.glob(f"{identity}-*.parquet")), default=0)
+    folder, attempt = Path(out) / "tables" / "trials" / study, 1
+    while (folder / f"{identity}-{attempt}.parquet").exists():
+        attempt += 1
     key = {"id": identity, "attempt": attempt}
     part = f"{identity}-{attempt}"
     for table, rows in (("scores", scores), ("curves", curves)):
@@ -223,14 +226,14 @@ class Tables:
         wanted = pa.schema([schema.field(name) for name in names])
         root = self.out / "tables" / table
         paths = sorted(root.glob(f"{self.study or '*'}/*.parquet"))
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(4) as pool:
             parts = list(pool.map(lambda path: _part(path, wanted), paths))
         bad = {str(path): part for path, part in zip(paths, parts) if isinstance(part, str)}
         if bad:
             self.torn |= bad
             first = "; ".join(f"{path}: {why}" for path, why in list(bad.items())[:3])
             warnings.warn(
-                f"{len(bad)} of {len(paths)} parts of {table} are left out, so those trials count as not done: "
+                f"{len(bad)} of {len(paths)} parts of {table} are left out, those trials count as not done: "
                 f"{first}",
                 TornPart,
                 stacklevel=3,
@@ -244,11 +247,13 @@ class Tables:
 def _part(path: Path, wanted: pa.Schema) -> pa.Table | str:
     """One part with the columns wanted, or why it cannot be one; columns of a later version are ignored."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             has = file.schema_arrow.names
             if missing := [f.name for f in wanted if not f.nullable and f.name not in has]:
                 return f"no part of this table: it has no column {', '.join(missing)}"
             part = file.read(columns=[name for name in wanted.names if name in has], use_threads=False)
+        if part.schema.equals(wanted):
+            return part
         arrays = [
             part.column(f.name).cast(f.type) if f.name in has else pa.nulls(len(part), f.type) for f in wanted
         ]
@@ -293,7 +298,11 @@ def _encode(table: str, rows: Iterable[Mapping[str, Any]]) -> bytes:
     except (pa.ArrowException, TypeError) as error:
         raise ValueError(f"a row of {table} does not fit its schema: {error}") from error
     sink = pa.BufferOutputStream()
-    pq.write_table(built, sink, compression="zstd", write_page_checksum=True)
+    # A part of trials is one row: compressing its short columns, or keeping a dictionary of them, would only
+    # make ten thousand parts slower to read.
+    short = table == "trials"
+    codecs = _CODECS if short else "zstd"
+    pq.write_table(built, sink, compression=codecs, use_dictionary=not short, write_page_checksum=True)
     return sink.getvalue().to_pybytes()
 
 
