@@ -42,12 +42,18 @@ def features(n: int, decay: float, seed: int, labels: Tensor) -> Tensor:
     return F.normalize((0.5 * centres[labels] + noise) * scale)
 
 
-def timed(work: Callable[[], Tensor], device: torch.device) -> tuple[float, Tensor]:
+def timed(
+    work: Callable[[Tensor, Tensor, Tensor, int], Tensor],
+    queries: Tensor,
+    bank: Tensor,
+    labels: Tensor,
+    device: torch.device,
+) -> tuple[float, Tensor]:
     """Seconds and the answer."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()
-    answer = work()
+    answer = work(queries, bank, labels, K)
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start, answer
@@ -56,25 +62,22 @@ def timed(work: Callable[[], Tensor], device: torch.device) -> tuple[float, Tens
 def run(print_line: Callable[[str], None]) -> None:
     """Time both on features of a decaying and of a flat spectrum; say how often their answers agree."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print_line(
-        f"{QUERIES:,} queries, {BANK:,} features, {DIMS} dims, k {K}, {device}, {torch.get_num_threads()} threads"
-    )
+    where = f"{device}, {torch.get_num_threads()} threads"
+    print_line(f"{QUERIES:,} queries, {BANK:,} features of {DIMS} dims, k = {K}, {where}")
     draw = torch.Generator().manual_seed(1)
     labels = torch.randint(CLASSES, (BANK,), generator=draw)
     asked = torch.randint(CLASSES, (QUERIES,), generator=draw)
     for kind, decay in (("decaying spectrum", 1.0), ("white noise, the worst case", 0.0)):
-        bank, queries = (
-            features(BANK, decay, 2, labels).to(device),
-            features(QUERIES, decay, 3, asked).to(device),
-        )
+        bank = features(BANK, decay, 2, labels).to(device)
+        queries = features(QUERIES, decay, 3, asked).to(device)
         there = labels.to(device)
-        ours(queries[:200], bank, there, K)  # warm up
-        slow, reference = timed(lambda: plain(queries, bank, there, K), device)
-        fast, answer = timed(lambda: ours(queries, bank, there, K), device)
-        same = (answer == reference).double().mean().item()
-        print_line(
-            f"{kind}: plain loop {slow:.2f} s, ours {fast:.2f} s, {slow / fast:.1f}x faster; {100 * same:.2f} % equal"
-        )
+        for work in (plain, ours):  # warm up
+            work(queries[:200], bank, there, K)
+        slow, reference = timed(plain, queries, bank, there, device)
+        fast, answer = timed(ours, queries, bank, there, device)
+        same = 100 * (answer == reference).double().mean().item()
+        times = f"plain loop {slow:.2f} s, ours {fast:.2f} s, {slow / fast:.1f}x faster"
+        print_line(f"{kind}: {times}; {same:.2f} % of the answers equal")
 
 
 if __name__ == "__main__":

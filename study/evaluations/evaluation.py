@@ -1,14 +1,14 @@
-"""What every evaluation is: a spec that is given a subject, a frozen encoder with its pictures, and scores it."""
+"""What every evaluation is: a spec that scores a subject, a frozen encoder with its pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from data.sets.dataset import Dataset, Split
@@ -34,22 +34,23 @@ class Evaluation(Spec):
     """The base of every evaluation: its knobs, and `run`. A subclass has `name: Literal[...]`."""
 
     name: str
-    label: str | None = Field(
-        None,
-        pattern=r"^[a-z][a-z0-9_]*$",
+    label: str = Field(
+        "",
+        pattern=r"^[A-Za-z][A-Za-z0-9_\-]*$|^$",
         max_length=40,
-        description="what its scores are called (label.metric) where one kind stands twice; its name where absent",
+        description="what its scores are called (label.metric); where absent, its name",
     )
 
-    @property
-    def key(self) -> str:
-        """The first half of its scores' names: knn in knn.top1."""
-        return self.label or self.name
+    @model_validator(mode="after")
+    def _labelled(self) -> Self:
+        if not self.label:
+            object.__setattr__(self, "label", self.name)  # frozen; a default that depends on the name
+        return self
 
     @classmethod
-    def smallest(cls) -> Evaluation:
-        """A configuration that runs within a second on a toy subject, for the contract tests."""
-        return cls()
+    def smallest(cls) -> dict[str, Any]:
+        """Knobs with which it runs within a second on a toy subject, for the contract tests."""
+        return {}
 
     def run(self, subject: Subject) -> list[Score]:
         """The scores, final first. Leaves the subject's encoder as it was."""
@@ -113,7 +114,7 @@ class Subject:
         return self._cached("pooled", part, 0, lambda images: self.encoder(images).pooled)
 
     def last_blocks(self, part: Part, blocks: int) -> Tensor:
-        """(N, sum of channels) float32: the concatenated pooled features of the last blocks. Extracted once."""
+        """(N, sum of channels) float32: pooled features of the last blocks, concatenated. Extracted once."""
         if type(self.encoder).last_blocks is Backbone.last_blocks:  # convolutional: the pooled feature
             return self.features(part)
         return self._cached("blocks", part, blocks, lambda images: self.encoder.last_blocks(images, blocks))
@@ -135,7 +136,7 @@ class Subject:
         return centre(self.split(part), indices, self.size, self.mean, self.std, self.device)
 
     def augmented(self, part: Part, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, 3, size, size) float32 on the device: a random resized crop (area 0.08 to 1), flipped by half."""
+        """(B, 3, size, size) float32 on the device: a random resized crop (area 0.08 to 1), half flipped."""
         from data.plain import crop_flip
 
         return crop_flip(self.split(part), indices, self.size, self.mean, self.std, self.device, generator)

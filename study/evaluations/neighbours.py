@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 BLOCK = 32  # columns summarised by one maximum
-CHUNK_BYTES = 256 << 20  # of one matrix of similarities
-TAIL_ENERGY = 0.02  # of the bank, left outside the head
+WIDTH = 65536  # columns of one matrix of similarities
+TAIL_ENERGY = 0.01  # of the bank, left outside the head
+CANDIDATES = 3  # scored in full, times k
 SLACK = 1e-6  # squared norm; covers the rounding of the bounds
 
 
@@ -34,28 +35,26 @@ def nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
     device = queries.device
     similarity = torch.empty(len(queries), k, device=device)
     index = torch.empty(len(queries), k, dtype=torch.int64, device=device)
-    screen = Screen.of(bank, k) if device.type == "cpu" else None
-    width = min(len(bank), 65536)
-    rows = max(1, min(512, CHUNK_BYTES // (4 * width)))
-    for start in range(0, len(queries), rows):
-        part = slice(start, start + rows)
-        done = torch.zeros(len(queries[part]), dtype=torch.bool, device=device)
-        if screen is not None:
-            similarity[part], index[part], done = screen.search(queries[part], k)
-            if int(done.sum()) * 2 < len(done):
-                screen = None  # these features are not worth screening
-        if not bool(done.all()):
-            rest = start + (~done).nonzero().squeeze(1)
-            similarity[rest], index[rest] = _full(queries[rest], bank, k, width)
+    rows = 128 if device.type == "cpu" else 1024  # a chunk should fit into the processor's cache
+    open_ = torch.arange(len(queries), device=device)
+    if device.type == "cpu" and (screen := Screen.of(bank, k)) is not None:
+        proven = torch.zeros(len(queries), dtype=torch.bool)
+        for part in open_.split(rows):
+            similarity[part], index[part], proven[part] = screen.search(queries[part], k)
+            if int(proven[part].sum()) * 2 < len(part):
+                break  # these features are not worth screening
+        open_ = (~proven).nonzero().squeeze(1)
+    for part in open_.split(rows):
+        similarity[part], index[part] = _product(queries[part], bank, k)
     return similarity, index
 
 
-def _full(queries: Tensor, bank: Tensor, k: int, width: int) -> tuple[Tensor, Tensor]:
-    """As `nearest`, by the whole product, `width` rows of the bank at a time."""
+def _product(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """As `nearest`, by the whole product, `WIDTH` rows of the bank at a time."""
     best = queries.new_empty(len(queries), 0)
     index = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
-    for start in range(0, len(bank), width):
-        part = bank[start : start + width].to(queries.device, non_blocking=True)
+    for start in range(0, len(bank), WIDTH):
+        part = bank[start : start + WIDTH].to(queries.device, non_blocking=True)
         value, place = largest(queries @ part.t(), min(k, len(part)))
         best, index = torch.cat([best, value], 1), torch.cat([index, place + start], 1)
         best, order = best.topk(min(k, best.shape[1]), dim=1)
@@ -105,7 +104,7 @@ class Screen:
 
     def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """As `nearest`, with a mask (Q,) of the queries whose answer is proven."""
-        bound, index = largest(_bounds(queries, self.axes) @ self.bounds.t(), 4 * k)
+        bound, index = _product(_bounds(queries, self.axes), self.bounds, CANDIDATES * k)
         exact = torch.stack([self.bank[i] @ q for i, q in zip(index, queries)])
         value, order = exact.topk(k, dim=1)
         return value, index.gather(1, order), value[:, -1] >= bound[:, -1]
