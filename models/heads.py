@@ -15,8 +15,8 @@ class MLP(nn.Sequential):
     """Linear - batch norm - ReLU - Linear on the last axis, (..., inputs) to (..., outputs).
 
     All leading axes are one batch for the norm: of tokens (B, T, D) its statistics are over B T rows (LEWEL's
-    pooled vector and places share them so). Nothing stands after the last layer. Without `norm` the layers are
-    0 and 2, with it 0, 1 and 3.
+    pooled vector and places share them so). Nothing stands after the last layer. The linear layers are 0 and
+    3, without `norm` 0 and 2.
 
     init: fan_out, kaiming normal (LEWEL's, BYOL's projector); small, N(0, 0.01^2) (BYOL's predictor); torch,
     uniform (MoCo).

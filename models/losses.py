@@ -15,7 +15,7 @@ def regression(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def queue_logits(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """Unit rows query, key (B, D) and negatives (D, K) to logits (B, 1 + K), the positive first. MoCo, eq. 1."""
+    """Unit rows query, key (B, D) and negatives (D, K) to logits (B, 1 + K), positive first. MoCo, eq. 1."""
     positive = (query * key).sum(1, keepdim=True)
     return torch.cat([positive, query @ negatives], 1) / temperature
 
@@ -32,9 +32,9 @@ def in_batch_info_nce(
 ) -> Tensor:
     """InfoNCE of several embeddings a picture against those of the other pictures of a batch. LEWEL, eq. 4.
 
-    query: (B, n, D) unit rows. key: (B', n, D), B' >= B: query picture i is key picture first + i. The positive
-    of (i, k) is (i, k); its negatives are (j, k') with j != i, for all k', or for k' = k with `same_only`. The
-    printed equation puts the sum over negatives into the exponent; the usual InfoNCE is meant.
+    query: (B, n, D) unit rows. key: (B', n, D), B' >= B: query picture i is key picture first + i. The
+    positive of (i, k) is (i, k); its negatives are (j, k') with j != i, for all k', or with `same_only` for
+    k' = k. The printed equation puts the sum over negatives into the exponent; the usual InfoNCE is meant.
     """
     pictures, count, _ = query.shape
     others = key.shape[0]

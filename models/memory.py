@@ -23,7 +23,7 @@ def momentum_at(start: float, schedule: Schedule, moment: Moment) -> float:
 
 @torch.no_grad()
 def follow(target: nn.Module, online: nn.Module, momentum: float, *, buffers: bool = False) -> None:
-    """target <- m target + (1 - m) online, parameters; with `buffers` also floating-point buffers, the integer
+    """target <- m target + (1 - m) online, parameters; with `buffers` also floating-point buffers, integer
     ones being copied (EMAN, arXiv 2101.08482)."""
     pairs = list(zip(target.parameters(), online.parameters(), strict=True))
     if buffers:
@@ -42,8 +42,8 @@ class Teacher(nn.Module):
     """A copy of a network that gets no gradient and follows the online one.
 
     norm: `eman` runs it on running statistics, which follow the online ones; `shuffle` runs it on pictures
-    permuted over the processes (and over virtual devices, see models.norms), so that its batch statistics tell
-    nothing about which pictures belong together; otherwise it is as the online one.
+    permuted over the processes (and over virtual devices, see models.norms), so that its batch statistics
+    tell nothing about which pictures belong together; otherwise it is as the online one.
     """
 
     def __init__(self, online: nn.Module, norm: Kind = "per_device") -> None:
@@ -85,7 +85,7 @@ def _every_tensor(value: Any, rows: Tensor) -> Any:
 
 
 class Queue(nn.Module):
-    """The last `length` keys, first in first out; unit Gaussian vectors at the start. MoCo (arXiv 1911.05722)."""
+    """The last `length` keys, first in first out; unit Gaussian vectors at the start (MoCo)."""
 
     keys: Tensor  # (D, K)
     pointer: Tensor  # () int64

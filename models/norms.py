@@ -1,8 +1,9 @@
 """Batch norm whose batch is chosen: this process's pictures, everybody's, or those of a virtual device.
 
 Batch statistics are over B / devices pictures. `devices` 0 means the real processes, 1 the whole batch
-(SyncBN), and G a batch split in G whatever the number of processes: it emulates the papers' 8 GPUs on one, and
-makes a result independent of how many processes computed it. Works on CPU, where torch's SyncBatchNorm does not.
+(SyncBN), and G a batch split in G whatever the number of processes: that emulates the papers' 8 GPUs on one,
+and makes a result independent of how many processes computed it. Works on CPU; torch's SyncBatchNorm does
+not.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ KINDS = (
 class _Joint(torch.autograd.Function):
     """Normalisation by statistics summed over the processes of one virtual device.
 
-    Two passes (mean, then squared deviations): the one-pass form loses the digits that a small variance needs.
+    Two passes (mean, then squared deviations): one pass loses the digits that a small variance needs.
     Returns the output, the mean and the biased variance, (C,) each; the statistics carry no gradient.
     """
 

@@ -1,7 +1,7 @@
 """Optimisers and their schedules: SGD, LARS and AdamW with exactly the papers' arithmetic.
 
-They are written here rather than taken from torch.optim for two reasons: LARS (learning rate inside the momentum
-buffer) is not there, and the first torch.optim optimiser of a process imports torch._dynamo, some 3 s a worker.
+They are written here rather than taken from torch.optim for two reasons: LARS (learning rate inside the
+momentum buffer) is not there, and a process's first torch.optim optimiser imports torch._dynamo, some 3 s.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Common(Spec):
     )
     exclude: Rule = Field(
         ...,
-        description="parameters without weight decay and LARS adaptation. norm_and_bias: norm layers and biases; "
+        description="parameters without weight decay and LARS adaptation. norm_and_bias: norms and biases; "
         "backbone_norm_and_bias: as in LEWEL's SyncBN runs, the scales of the heads' norms are kept; "
         "one_dimensional: biases and vectors (DINO); none",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ class ResNetSpec(Spec):
     name: Literal["resnet18", "resnet34", "resnet50"] = Field("resnet50", description="depth")
     stem: Literal["imagenet", "small"] = Field(
         "imagenet",
-        description="imagenet: 7x7 stride 2 and max-pool (stride 32 in all); small: 3x3 stride 1, no pool (stride 8)",
+        description="imagenet: 7x7 stride 2 and max-pool, 32 px a place; small: 3x3, no pool, 8 px a place",
     )
     init: Literal["fan_out", "fan_in"] = Field(
         "fan_out", description="kaiming-normal mode of convolutions; MCL's code uses fan_in"
@@ -27,11 +28,14 @@ class ResNetSpec(Spec):
 
 
 class TinySpec(Spec):
-    """A three-stage residual network for 16 to 32 px pictures on a CPU: 0.2 M parameters, 4 source pixels a place."""
+    """A residual network for 16 to 32 px pictures on a CPU: 0.2 M parameters, 4 source pixels a place.
+
+    Three stages of stride 1, 2 and 4; the first is the stem alone, where a block would take half of the time.
+    """
 
     name: Literal["resnet_tiny"] = Field("resnet_tiny", description="the laptop's residual network")
     width: int = Field(16, ge=4, le=128, description="channels of the first stage; the others have 2x and 8x")
-    blocks: int = Field(1, ge=1, le=4, description="residual blocks a stage")
+    blocks: int = Field(1, ge=1, le=4, description="residual blocks a stage; the first stage has one less")
 
     @model_validator(mode="after")
     def _even(self) -> TinySpec:
@@ -57,8 +61,9 @@ class _ResNet(Backbone):
         _initialise(self, spec.init)
         if spec.zero_init_last:
             for block in self.modules():
-                if hasattr(block, "zero_init_last"):
-                    block.zero_init_last()
+                last = getattr(block, "bn3", None) or getattr(block, "bn2", None)
+                if isinstance(last, nn.BatchNorm2d):
+                    nn.init.zeros_(last.weight)
 
     def stages(self, images: Tensor) -> list[Tensor]:
         x = self.maxpool(F.relu(self.bn1(self.conv1(images))))
@@ -104,7 +109,7 @@ class _Tiny(Backbone):
         layers: list[nn.Module] = []
         inputs = widths[0]
         for stage, outputs in enumerate(widths):
-            blocks = [_Block(inputs, outputs, 2 if stage else 1)]
+            blocks = [_Block(inputs, outputs, 2)] if stage else []
             blocks += [_Block(outputs, outputs, 1) for _ in range(spec.blocks - 1)]
             layers.append(nn.Sequential(*blocks))
             inputs = outputs
@@ -114,7 +119,8 @@ class _Tiny(Backbone):
         _initialise(self, "fan_out")
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        x = F.relu(self.bn1(self.conv1(images)))
+        # Channels last is a quarter faster on a CPU at these widths.
+        x = F.relu(self.bn1(self.conv1(images.contiguous(memory_format=torch.channels_last))))
         maps = []
         for layer in self.layers:
             x = layer(x)

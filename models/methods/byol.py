@@ -1,7 +1,7 @@
 """BYOL: predict the momentum network's projection of one view from the other (arXiv 2006.07733).
 
 L = l(q(z1), t2) + l(q(z2), t1), l(a, t) = 2 - 2 cos(a, sg t): the sum of both directions (eq. 2).
-As in the EMAN code that LEWEL builds on: hidden layers without bias, the target on EMA'd batch statistics, crops
+As in the EMAN code that LEWEL builds on: heads without biases, the target on EMA'd batch statistics, crops
 from 20 % of the picture. Differs from MoCo v2 by a predictor instead of negatives. The loss starts near 4.
 """
 
