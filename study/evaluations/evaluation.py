@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from data.plain import centre, crop_flip
+from data.recipes import Interpolation
 from data.sets.dataset import Dataset, Split
 from models.backbones.backbone import Backbone
 from models.spec import Spec
@@ -91,7 +94,7 @@ class Subject:
         self.batch = batch
         self.precision = precision
         self.train_indices = train_indices if train_indices is not None else self.indices("train")
-        self._cache: dict[tuple[str, Part, int], Tensor] = {}
+        self._cache: dict[tuple[str, Part, int, Interpolation], Tensor] = {}
 
     @property
     def classes(self) -> int:
@@ -109,42 +112,62 @@ class Subject:
         labels = self.split(part).labels
         return labels[labels >= 0]
 
-    def features(self, part: Part) -> Tensor:
+    def features(self, part: Part, interpolation: Interpolation = "bicubic") -> Tensor:
         """(N, C) float32: the pooled feature of every labelled picture. Extracted once."""
-        return self._cached("pooled", part, 0, lambda images: self.encoder(images).pooled)
+        return self._cached("pooled", part, 0, interpolation, lambda images: self.encoder(images).pooled)
 
-    def last_blocks(self, part: Part, blocks: int) -> Tensor:
+    def last_blocks(self, part: Part, blocks: int, interpolation: Interpolation = "bicubic") -> Tensor:
         """(N, sum of channels) float32: pooled features of the last blocks, concatenated. Extracted once."""
         if type(self.encoder).last_blocks is Backbone.last_blocks:  # convolutional: the pooled feature
-            return self.features(part)
-        return self._cached("blocks", part, blocks, lambda images: self.encoder.last_blocks(images, blocks))
+            return self.features(part, interpolation)
+        return self._cached(
+            "blocks", part, blocks, interpolation, lambda images: self.encoder.last_blocks(images, blocks)
+        )
 
-    def dense(self, part: Part, count: int) -> Tensor:
-        """(count, C, H, W) float32: the maps of the first `count` of `drawn` pictures. Extracted once."""
-        return self._cached("dense", part, count, lambda images: self.encoder(images).dense)
+    def dense(self, part: Part, count: int, interpolation: Interpolation = "bicubic") -> Tensor:
+        """(min(count, N), C, H, W) float32: the maps of the pictures that `drawn` names. Extracted once."""
+        return self._cached("dense", part, count, interpolation, lambda images: self.encoder(images).dense)
 
     def drawn(self, part: Part, count: int) -> Tensor:
-        """(min(count, N),) int64, sorted: pictures drawn without replacement by the subject's seed."""
+        """(min(count, N),) int64, sorted: labelled pictures, drawn without replacement by the seed."""
         indices = self.indices(part)
         order = torch.randperm(len(indices), generator=self.generator("drawn"))
         return indices[order[:count]].sort().values
 
-    def pictures(self, part: Part, indices: Tensor) -> Tensor:
+    def pictures(self, part: Part, indices: Tensor, interpolation: Interpolation = "bicubic") -> Tensor:
         """(B, 3, size, size) float32 on the device: resized, cut at the centre, normalised."""
-        from data.plain import centre
+        return centre(
+            self.split(part),
+            indices,
+            self.size,
+            self.device,
+            self.mean,
+            self.std,
+            interpolation=interpolation,
+        )
 
-        return centre(self.split(part), indices, self.size, self.mean, self.std, self.device)
-
-    def augmented(self, part: Part, indices: Tensor, generator: torch.Generator) -> Tensor:
+    def augmented(
+        self,
+        part: Part,
+        indices: Tensor,
+        generator: torch.Generator,
+        interpolation: Interpolation = "bilinear",
+    ) -> Tensor:
         """(B, 3, size, size) float32 on the device: a random resized crop (area 0.08 to 1), half flipped."""
-        from data.plain import crop_flip
-
-        return crop_flip(self.split(part), indices, self.size, self.mean, self.std, self.device, generator)
+        split = self.split(part)
+        return crop_flip(
+            split,
+            indices,
+            self.size,
+            generator,
+            self.device,
+            self.mean,
+            self.std,
+            interpolation=interpolation,
+        )
 
     def generator(self, *words: object) -> torch.Generator:
         """A generator on the CPU that depends on the subject's seed and on what it is for."""
-        import hashlib
-
         text = " ".join(map(str, (self.seed, *words)))
         mixed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
         return torch.Generator().manual_seed(mixed)
@@ -162,18 +185,30 @@ class Subject:
         with resting(self.encoder), torch.no_grad(), self.autocast():
             return forward(images).float()
 
-    def _cached(self, kind: str, part: Part, number: int, forward: Callable[[Tensor], Tensor]) -> Tensor:
-        key = (kind, part, number)
+    def _cached(
+        self,
+        kind: str,
+        part: Part,
+        number: int,
+        interpolation: Interpolation,
+        forward: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        held = self.split(part).held
+        if held is not None and tuple(held.shape[2:]) == (self.size, self.size):
+            interpolation = "bilinear"  # nothing is resampled: both are the same pictures
+        key = (kind, part, number, interpolation)
         if key not in self._cache:
             indices = self.drawn(part, number) if kind == "dense" else self.indices(part)
-            self._cache[key] = self._extract(part, indices, forward)
+            self._cache[key] = self._extract(part, indices, interpolation, forward)
         return self._cache[key]
 
-    def _extract(self, part: Part, indices: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+    def _extract(
+        self, part: Part, indices: Tensor, interpolation: Interpolation, forward: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         out: Tensor | None = None
         at = 0
         for chunk in indices.split(self.batch):
-            rows = self.encode(self.pictures(part, chunk), forward)
+            rows = self.encode(self.pictures(part, chunk, interpolation), forward)
             if out is None:  # one allocation: a list of chunks would need twice the memory
                 total = len(indices) * rows[0].numel() * 4
                 home = self.device if total <= ON_DEVICE_BYTES else torch.device("cpu")

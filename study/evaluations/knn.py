@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from data.recipes import Interpolation
 from study.evaluations.evaluation import Evaluation, Score, Subject, accuracies
 from study.evaluations.neighbours import nearest
 
@@ -26,6 +27,7 @@ class Knn(Evaluation):
     weights: Literal["similarity", "uniform"] = Field(
         "similarity", description="votes of exp(similarity / T), or one each (LEWEL's monitor)"
     )
+    interpolation: Interpolation = Field("bicubic", description="resampling of the pictures")
 
     @field_validator("k")
     @classmethod
@@ -40,8 +42,8 @@ class Knn(Evaluation):
     def run(self, subject: Subject) -> list[Score]:
         """Raises ValueError where k exceeds the training pictures."""
         ks = [self.k] if isinstance(self.k, int) else self.k
-        bank = F.normalize(subject.features("train"))
-        queries = F.normalize(subject.features("test"))
+        bank = F.normalize(subject.features("train", self.interpolation))
+        queries = F.normalize(subject.features("test", self.interpolation))
         labels, truth = subject.labels("train"), subject.labels("test")
         similarity, index = nearest(queries, bank, max(ks))
         temperature = self.temperature if self.weights == "similarity" else None
