@@ -101,17 +101,17 @@ class _Chosen(nn.modules.batchnorm._BatchNorm):
         mean, var = self.running_mean, self.running_var
         means = None if mean is None else mean.repeat(groups)
         variances = None if var is None else var.repeat(groups)
+        weight, bias = self._affine(input)
         out = F.batch_norm(
-            wide, means, variances, self.weight.repeat(groups), self.bias.repeat(groups),
-            True, self._rate(), self.eps,
-        )  # fmt: skip
+            wide, means, variances, weight.repeat(groups), bias.repeat(groups), True, self._rate(), self.eps
+        )
         if mean is not None and var is not None and means is not None and variances is not None:
             mean.copy_(means.view(groups, channels).mean(0))
             var.copy_(variances.view(groups, channels).mean(0))
         return out.unflatten(1, (groups, channels)).transpose(0, 1).flatten(0, 1)
 
     def _joint(self, input: Tensor, devices: int) -> Tensor:
-        out, mean, var, count = _Joint.apply(input, self.weight, self.bias, self.eps, devices)
+        out, mean, var, count = _Joint.apply(input, *self._affine(input), self.eps, devices)
         rate = self._rate()
         if self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
@@ -119,6 +119,14 @@ class _Chosen(nn.modules.batchnorm._BatchNorm):
                 unbiased = (var * count / (count - 1)).to(self.running_var.dtype)
                 self.running_var.lerp_(unbiased, rate)
         return out
+
+    def _affine(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain and shift; 1 and 0 where the layer has none (after MCL's and SimSiam's projectors)."""
+        if self.weight is not None:
+            return self.weight, self.bias
+        like = input if self.running_mean is None else self.running_mean
+        blank = like.new_zeros(self.num_features)
+        return blank + 1, blank
 
     def _rate(self) -> float:
         """The share of the new statistics in the running ones; counts the batch."""
@@ -163,10 +171,10 @@ def _converted(old: nn.modules.batchnorm._BatchNorm, devices: int) -> _Chosen:
     if isinstance(old, _Chosen):
         old.devices = devices
         return old
-    if not isinstance(old, nn.BatchNorm1d | nn.BatchNorm2d) or old.weight is None:
-        raise TypeError(f"only affine BatchNorm1d and BatchNorm2d are known, not {type(old).__name__}")
+    if not isinstance(old, nn.BatchNorm1d | nn.BatchNorm2d):
+        raise TypeError(f"only BatchNorm1d and BatchNorm2d are known, not {type(old).__name__}")
     cls = BatchNorm1d if isinstance(old, nn.BatchNorm1d) else BatchNorm2d
-    new = cls(old.num_features, old.eps, old.momentum, track_running_stats=old.track_running_stats)
+    new = cls(old.num_features, old.eps, old.momentum, old.affine, old.track_running_stats)
     new.weight, new.bias = old.weight, old.bias
     new.running_mean, new.running_var = old.running_mean, old.running_var
     new.num_batches_tracked = old.num_batches_tracked

@@ -7,6 +7,7 @@ momentum buffer) is not there, and a process's first torch.optim optimiser impor
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from models.backbones.backbone import Backbone
 from models.method import Moment, cosine
 from models.spec import Spec
 
-Rule = Literal["norm_and_bias", "backbone_norm_and_bias", "one_dimensional", "none"]
+Rule = Literal["norm_and_bias", "backbone_norm_and_bias", "named_norm_and_bias", "one_dimensional", "none"]
 
 
 class _Common(Spec):
@@ -32,13 +33,16 @@ class _Common(Spec):
         ...,
         description="parameters without weight decay and LARS adaptation. norm_and_bias: norms and biases; "
         "backbone_norm_and_bias: as in LEWEL's SyncBN runs, the scales of the heads' norms are kept; "
+        "named_norm_and_bias: as in MCL's, only norms called bn or gn, not those of MLPs and shortcuts; "
         "one_dimensional: biases and vectors (DINO); none",
     )
     warmup: float = Field(0.0, ge=0, description="epochs of linear warm-up, stepwise")
-    warmup_start: Literal["step", "zero"] = Field(
+    warmup_start: Literal["step", "zero", "factor"] = Field(
         "step",
-        description="learning rate of the first step: a step of the ramp (LEWEL, BYOL), or zero (DINO)",
+        description="learning rate of the first step: a step of the ramp (LEWEL, BYOL), zero (DINO), or "
+        "factor: the ramp runs from warmup_ratio to 1 and multiplies a schedule that starts with it (MCL)",
     )
+    warmup_ratio: float = Field(1e-4, ge=0, le=1, description="where the ramp of warmup_start factor begins")
     schedule: Literal["cosine", "cosine_epoch", "step", "constant"] = Field(
         "cosine", description="after warm-up: cosine a step or an epoch, drops at `milestones`, or constant"
     )
@@ -109,9 +113,8 @@ class AdamWSpec(_Common):
     beta2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment")
     eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
     warmup: float = Field(10.0, ge=0, description="epochs of linear warm-up, stepwise")
-    warmup_start: Literal["step", "zero"] = Field(
-        "zero",
-        description="learning rate of the first step: a step of the ramp (LEWEL, BYOL), or zero (DINO)",
+    warmup_start: Literal["step", "zero", "factor"] = Field(
+        "zero", description="learning rate of the first step; see the other optimisers"
     )
     clip: Literal["none", "whole", "tensor"] = Field(
         "tensor", description="clip the norm of all gradients together, or of each tensor alone (DINO)"
@@ -124,6 +127,10 @@ OptimSpec = Annotated[SGDSpec | LARSSpec | AdamWSpec, Field(discriminator="name"
 def lr_at(spec: OptimSpec, moment: Moment) -> float:
     """The learning rate of the step that `moment` opens (methods.md 1.6: per-step and per-epoch cosines)."""
     ramp = min(round(spec.warmup * moment.per_epoch), moment.total)
+    if spec.warmup_start == "factor" and ramp:
+        risen = min(moment.step / ramp, 1.0)
+        whole = spec.model_copy(update={"warmup": 0.0})
+        return lr_at(whole, moment) * (1 - (1 - risen) * (1 - spec.warmup_ratio))
     if moment.step < ramp:
         if spec.warmup_start == "zero":
             return spec.lr * moment.step / max(ramp - 1, 1)
@@ -284,6 +291,8 @@ def excluded(module: nn.Module, rule: Rule) -> set[str]:
         norm = isinstance(owner, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm)
         if rule == "backbone_norm_and_bias":
             norm = norm and id(owner) in in_backbone
+        elif rule == "named_norm_and_bias":
+            norm = re.fullmatch(r"(bn|gn)\d*", path.rsplit(".", 1)[-1]) is not None
         for name, p in owner.named_parameters(prefix=path, recurse=False):
             vector = rule == "one_dimensional" and p.dim() <= 1
             if p.requires_grad and (norm or vector or name.rsplit(".", 1)[-1] == "bias"):

@@ -28,7 +28,9 @@ from torch import Tensor, nn
 from models import parallel
 from models.backbones.backbone import Backbone
 from models.levels import LevelEncoder, LevelSpec, Sheet, draw_tables, lay
+from models.memory import follow
 from models.method import Batch, Method, Moment, Step, cosine
+from models.norms import convert
 
 
 class MCLSpec(LevelSpec):
@@ -43,6 +45,9 @@ class MCLSpec(LevelSpec):
         0.99, ge=0, le=1, description="of the momentum encoder at the start; 0.996 for small batches (M12)"
     )
     momentum_end: float = Field(1.0, ge=0, le=1, description="momentum at the end, along half a cosine")
+    batch_norm: Literal["sync", "per_device"] = Field(
+        "sync", description="batch statistics over all processes, or of each process"
+    )
 
 
 def mlp(inputs: int, hidden: int, outputs: int, last_norm: bool) -> nn.Sequential:
@@ -72,11 +77,12 @@ class MCL(Method):
         super().__init__(spec, make_backbone)
         projector = mlp(spec.width, spec.hidden, spec.dim, last_norm=True)
         self.online = LevelEncoder(spec, make_backbone, projector)
-        self.target = copy.deepcopy(self.online).requires_grad_(False)
         count = spec.levels if spec.predictor == "level" else 1
         self.predictors = nn.ModuleList(
             mlp(spec.dim, spec.hidden, spec.dim, last_norm=False) for _ in range(count)
         )
+        convert(self, spec.batch_norm)
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
 
     @property
     def encoder(self) -> Backbone:
@@ -125,12 +131,10 @@ class MCL(Method):
         images = sheet.images if self.spec.slices == "all" else sheet.images[rows[0]]
         return parallel.plain_gather(F.normalize(self.target(images, rows)[0], dim=1))
 
-    @torch.no_grad()
     def update(self, memo: Any, moment: Moment) -> None:
         """Parameters only: each network keeps its own running statistics."""
-        keep = cosine(self.spec.momentum, self.spec.momentum_end, moment.t)
-        for old, new in zip(self.target.parameters(), self.online.parameters()):
-            old.mul_(keep).add_(new, alpha=1 - keep)
+        momentum = cosine(self.spec.momentum, self.spec.momentum_end, moment.t)
+        follow(self.target, self.online, momentum)
 
 
 class Found(NamedTuple):

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.backbone import Backbone, Features
+from models.backbones.resnet import ResNetSpec, build_resnet
 from models.fpn import FPN, BoxConvs
 from models.levels import LevelSpec, lay
 from models.method import Moment
 from models.methods.mcl import MCL, MCLSpec, find, mlp
 from models.montage import assemble, cells, montages, shrink
+from study import optim
 
 Arrays = Mapping[str, np.ndarray]
 Made = dict[str, np.ndarray]
@@ -244,6 +246,54 @@ def forward_train(arrays: Arrays, params: Mapping[str, Any]) -> Made:
     return made | {f"encoder_k_after/{authors_encoder(n)}": p.numpy() for n, p in moved}
 
 
+def schedules(arrays: Arrays, params: Mapping[str, Any]) -> Made:
+    hyper = params["hyper"]
+    optimiser = optim.LARSSpec(
+        lr=hyper["base_lr"],
+        lr_end=hyper["min_lr"],
+        schedule="cosine",
+        warmup=hyper["warmup_iters"],
+        warmup_start="factor",
+        warmup_ratio=hyper["warmup_ratio"],
+    )
+    start, end = hyper["base_momentum"], hyper["end_momentum"]
+    weights = [torch.zeros(2, 3, 3, 3)]
+    method = MCL(
+        MCLSpec(levels=1, width=2, hidden=2, dim=2, momentum=start, momentum_end=end), lambda: Tanhs(weights)
+    ).double()
+    rates, momenta = [], []
+    probe, followed = next(method.online.parameters()), next(method.target.parameters())
+    for step in range(hyper["iters"]):
+        moment = Moment(step=step, per_epoch=1, epochs=hyper["iters"])
+        rates.append(optim.lr_at(optimiser, moment))
+        # 1 followed by 0: what is left is the momentum.
+        nn.init.zeros_(probe)
+        nn.init.ones_(followed)
+        method.update(None, moment)
+        momenta.append(followed.flatten()[0].item())
+    return {"lr": np.array(rates), "momentum": np.array(momenta)}
+
+
+def param_groups(arrays: Arrays, params: Mapping[str, Any]) -> Made:
+    """Of the released ResNet-50 configuration, built here and named as there."""
+    spec = ResNetSpec(name="resnet50", init="fan_in")
+    with torch.device("meta"):
+        method = MCL(MCLSpec(), lambda: build_resnet(spec))
+    out = optim.excluded(method, "named_norm_and_bias")
+    official: dict[str, str] = {}
+    for name, parameter in method.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        owner, rest = name.split(".", 1)
+        official[name] = (
+            f"encoder_q.{authors_encoder(rest)}" if owner == "online" else f"head.{authors_predictor(rest)}"
+        )
+    return {
+        "excluded": np.array(sorted(official[n] for n in out)),
+        "adapted": np.array(sorted(v for n, v in official.items() if n not in out)),
+    }
+
+
 CASES = {
     "mcl_montage_3levels": montage,
     "mcl_montage_official_ratios": montage,
@@ -253,4 +303,6 @@ CASES = {
     "mcl_head_loss_T1p0": head,
     "mcl_multilevel_loss": multilevel,
     "mcl_forward_train_full": forward_train,
+    "mcl_schedules": schedules,
+    "mcl_param_groups": param_groups,
 }
