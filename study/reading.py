@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
@@ -45,18 +46,10 @@ def read(kind: Any, value: Any, fallback: Place, prefix: tuple[Any, ...] = ()) -
         Mistakes: one line a mistake, at the place of the key or value that is wrong.
     """
     try:
-        return TypeAdapter(kind).validate_python(_frozen(plain(value)))
+        # As JSON, where strict lists and tuples are both written [a, b].
+        return TypeAdapter(kind).validate_json(json.dumps(plain(value)))
     except ValidationError as error:
         raise Mistakes(mistakes(error, value, fallback, prefix, kind)) from None
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples: strict tuples take no lists, and a frozen spec holds no list."""
-    if isinstance(value, dict):
-        return {k: _frozen(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return tuple(_frozen(v) for v in value)
-    return value
 
 
 def mistakes(

@@ -1,0 +1,163 @@
+"""What is to be run next: trials in an order, blocks of seeds, points as they are proposed. No Ray, no Optuna."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from study.space import Cell, Space, Trial
+
+FINAL = ("done", "pruned", "diverged", "collapsed", "failed")  # statuses that are not run again
+
+
+class Proposer(Protocol):
+    """Proposes the sampled points of one cell."""
+
+    def ask(self) -> dict[str, Any]:
+        """The next point."""
+
+    def tell(self, index: int, status: str, values: Sequence[float] | None) -> None:
+        """The point asked `index`-th (from 0) has ended: done with its objectives, pruned, or failed."""
+
+
+@dataclass
+class Block:
+    """A point with all of its seeds: one unit of the search."""
+
+    cell: Cell
+    index: int
+    waiting: deque[Trial]
+    open: int  # seeds that have not ended
+    ended: list[tuple[str, Mapping[str, float]]] = field(default_factory=list)
+
+
+class Agenda:
+    """The trials of a study that remain, in order; what has ended is told to it.
+
+    done: status by id of what the tables already hold; those are not run again, but their numbers are told to
+    the search. numbers: id to {evaluation.metric: value}.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        done: Mapping[str, str],
+        numbers: Callable[[str], Mapping[str, float]],
+        propose: Callable[[Space, Cell], Proposer] | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.space = space
+        self.done = dict(done)
+        self.numbers = numbers
+        self.limit = limit
+        self.closed = False  # nothing new is begun
+        self.begun = 0
+        self.kept = 0  # found finished in the tables
+        self._running: dict[str, list[Block | None]] = {}
+        self._fixed: deque[Trial] = deque()
+        seen: set[str] = set()
+        for trial in space.fixed():
+            if trial.id in seen:
+                continue
+            seen.add(trial.id)
+            if self.done.get(trial.id) in FINAL:
+                self.kept += 1
+            else:
+                self._fixed.append(trial)
+        self._cells = [cell for cell in space.cells if space.dimensions_of(cell)]
+        self._proposers = {cell.label: propose(space, cell) for cell in self._cells} if propose else {}
+        self._asked = {cell.label: 0 for cell in self._cells}
+        self._open: deque[Block] = deque()
+
+    @property
+    def total(self) -> int:
+        return self.space.count()
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to begin, and nothing is running."""
+        return not self._running and (self.closed or (not self._fixed and not self._open and not self._may_ask()))
+
+    def next(self) -> Trial | None:
+        """The next trial to run; None when there is none now (ask again when one has ended, or it is finished)."""
+        while not self.closed:
+            if self.limit is not None and self.begun >= self.limit:
+                self.closed = True
+                return None
+            if self._fixed:
+                return self._begin(self._fixed.popleft(), None)
+            block = next((b for b in self._open if b.waiting), None)
+            if block is None:
+                block = self._ask()
+                if block is None:
+                    return None
+                self._open.append(block)
+            trial = block.waiting.popleft()
+            status = self.done.get(trial.id)
+            if status in FINAL:
+                self.kept += 1
+                self._seed_ended(block, str(status), self.numbers(trial.id))
+                continue
+            return self._begin(trial, block)
+        return None
+
+    def ended(self, trial: Trial, status: str) -> None:
+        """A trial that `next` gave has ended with this status; its rows stand in the tables."""
+        self.done[trial.id] = status
+        for block in self._running.pop(trial.id, []):
+            if block is not None and status != "interrupted":
+                self._seed_ended(block, status, self.numbers(trial.id))
+
+    def close(self) -> None:
+        """Begin nothing new."""
+        self.closed = True
+
+    def _begin(self, trial: Trial, block: Block | None) -> Trial | None:
+        if trial.id in self._running:  # the same configuration proposed twice: one run answers both
+            self._running[trial.id].append(block)
+            return self.next()
+        self._running[trial.id] = [block]
+        self.begun += 1
+        return trial
+
+    def _may_ask(self) -> bool:
+        return any(self._asked[c.label] < self.space.points(c) for c in self._cells if c.label in self._proposers)
+
+    def _ask(self) -> Block | None:
+        """A new point in the cell that has been asked least."""
+        cells = [c for c in self._cells if c.label in self._proposers]
+        cells = [c for c in cells if self._asked[c.label] < self.space.points(c)]
+        if not cells:
+            return None
+        cell = min(cells, key=lambda c: self._asked[c.label])
+        index = self._asked[cell.label]
+        self._asked[cell.label] += 1
+        point = self._proposers[cell.label].ask()
+        trials = [self.space.trial(cell, point, seed, index) for seed in self.space.seeds]
+        return Block(cell, index, deque(trials), len(trials))
+
+    def _seed_ended(self, block: Block, status: str, numbers: Mapping[str, float]) -> None:
+        block.ended.append((status, numbers))
+        block.open -= 1
+        if block.open:
+            return
+        if block in self._open:
+            self._open.remove(block)
+        self._proposers[block.cell.label].tell(block.index, *self._judged(block))
+
+    def _judged(self, block: Block) -> tuple[str, list[float] | None]:
+        """A point is done when every seed is, with the mean of each objective; a failed seed fails it."""
+        statuses = [status for status, _ in block.ended]
+        if any(status not in ("done", "pruned") for status in statuses):
+            return "failed", None
+        values = []
+        for objective in self.space.settings.objectives:
+            seeds = [numbers.get(objective.metric, math.nan) for _, numbers in block.ended]
+            mean = sum(seeds) / len(seeds)
+            if not math.isfinite(mean):
+                return ("pruned" if "pruned" in statuses else "failed"), None
+            values.append(mean)
+        return ("pruned" if "pruned" in statuses else "done"), values

@@ -1,0 +1,1 @@
+"""The only Ray and the only Optuna of the project."""

@@ -1,0 +1,53 @@
+"""Which code ran, and on what: recorded with every number."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "ray", "optuna", "pyarrow")
+
+
+@cache
+def code() -> str:
+    """12 hex digits over the sources of study, models and data, as they stand on disk."""
+    total = hashlib.sha256()
+    root = Path(__file__).resolve().parent.parent
+    for folder in ("data", "models", "study"):
+        for path in sorted((root / folder).rglob("*.py")):
+            total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()[:12]
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Versions and hardware."""
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    found["cpus"] = str(os.cpu_count())
+    found["threads"] = str(torch.get_num_threads())
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+        found["cuda"] = str(torch.version.cuda)
+    return found
+
+
+def peak_memory_mb(device: str) -> float:
+    """The largest memory held: of the accelerator where there is one, else of this process, in MiB."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**20
+    import resource
+
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size / (2**20 if sys.platform == "darwin" else 2**10)

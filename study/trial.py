@@ -1,0 +1,197 @@
+"""One trial: spec in, rows out. No Ray, no YAML, callable from a notebook.
+
+    from study.trial import run
+    outcome = run(spec)
+    outcome.scores
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.sets.dataset import DataError, Dataset
+from data.subsets import subset
+from models import parallel
+from models.backbones.backbone import Backbone
+from study import checkpoint, provenance
+from study.evaluations.evaluation import Subject
+from study.pretrain import MEAN, STD, Diverged, Interrupted, Place, Pruned, Trained, Watch, build, pretrain
+from study.spec import TrialSpec
+
+COLLAPSED = 0.02  # of the spread of the encoder's features, which is 1 for directions spread evenly
+
+
+@dataclass
+class Outcome:
+    """How a trial ended: its status with a reason, its numbers, and what it took."""
+
+    status: str  # done, pruned, diverged, collapsed, failed, interrupted
+    reason: str = ""
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)  # the remaining columns of the table `trials`
+
+
+@lru_cache(maxsize=4)  # a warm actor trains many trials on the same pictures
+def load(data: Any, root: Path) -> Dataset:
+    """The pictures of a spec. Raises DataError."""
+    return data.load(root)
+
+
+def subject(spec: TrialSpec, data: Dataset, encoder: Backbone, place: Place) -> Subject:
+    """What the evaluations of a trial are given."""
+    return Subject(
+        encoder=encoder,
+        dataset=data,
+        train_indices=subset(data.train.labels, spec.data.fraction, spec.seed),
+        size=spec.views.size,
+        mean=MEAN,
+        std=STD,
+        device=torch.device(place.device),
+        seed=spec.seed,
+    )
+
+
+def evaluate(spec: TrialSpec, given: Subject, step: int, only: set[str] | None = None) -> list[dict[str, Any]]:
+    """Every evaluation of the spec (or those labelled in `only`), as rows of the table `scores`."""
+    rows = []
+    for evaluation in spec.evaluate:
+        if only is not None and evaluation.key not in only:
+            continue
+        torch.manual_seed(spec.seed)
+        for score in evaluation.run(given):
+            at = step if score.step is None else score.step
+            row = {"evaluation": evaluation.key, "metric": score.metric, "value": score.value, "n": score.n}
+            rows.append({**row, "step": at})
+    return rows
+
+
+def run(
+    spec: TrialSpec, root: Path = Path("~/.cache/ssl-study"), place: Place = Place(), watch: Watch | None = None
+) -> Outcome:
+    """Train, evaluate, report. Whatever happens is an outcome, but a fault of the surroundings (a full disk, a
+    broken process group) and being interrupted by the keyboard are raised.
+
+    root: where sets that are files are looked for. With a folder in `place`, a checkpoint of the same trial
+    found there is continued; when training has ended the encoder is kept there as `encoder.pt`.
+    """
+    started = datetime.now(UTC)
+    if place.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    outcome = _run(spec, root, place, watch or Watch())
+    seconds = (datetime.now(UTC) - started).total_seconds()
+    outcome.facts = {
+        "epochs_planned": float(spec.budget.epochs),
+        "epochs_done": 0.0,
+        "seconds": seconds,
+        "device": torch.cuda.get_device_name() if place.device.startswith("cuda") else place.device,
+        "workers": parallel.world(),
+        "peak_memory_mb": provenance.peak_memory_mb(place.device),
+        "started": started,
+        "finished": datetime.now(UTC),
+        "code": provenance.code(),
+        "environment": provenance.environment(),
+        **outcome.facts,
+    }
+    return outcome
+
+
+def _run(spec: TrialSpec, root: Path, place: Place, watch: Watch) -> Outcome:
+    try:
+        data = load(spec.data, root.expanduser())
+        indices = subset(data.train.labels, spec.data.fraction, spec.seed)
+        facts = {"data_fingerprint": data.train.fingerprint, "subset": indices.tolist()}
+        trained = pretrain(spec, data, indices, place, watch)
+    except (DataError, ValueError) as error:
+        return Outcome("failed", str(error))
+    except Interrupted as error:
+        return Outcome("interrupted", str(error))
+    except Diverged as error:
+        return Outcome("diverged", str(error))
+    except Pruned as error:
+        return Outcome("pruned", str(error))
+    except torch.OutOfMemoryError as error:
+        return Outcome("failed", _memory(spec, error))
+    except RuntimeError as error:
+        if "out of memory" in str(error) or "DefaultCPUAllocator" in str(error):
+            return Outcome("failed", _memory(spec, error))
+        return Outcome("failed", _short(error))
+    facts |= {
+        "epochs_done": trained.steps / trained.per_epoch,
+        "parameters": sum(p.numel() for p in trained.method.parameters() if p.requires_grad),
+    }
+    if parallel.rank() != 0:
+        return Outcome("done", facts=facts)  # evaluations are one process's work
+    return _evaluated(spec, data, trained, place, facts)
+
+
+def _evaluated(spec: TrialSpec, data: Dataset, trained: Trained, place: Place, facts: dict[str, Any]) -> Outcome:
+    encoder = trained.method.encoder
+    if place.folder is not None:
+        checkpoint.save(place.folder / "encoder.pt", {"id": spec.id, "step": trained.steps, "encoder": encoder.state_dict()})
+    given = subject(spec, data, encoder, place)
+    try:
+        health = features_health(given)
+        scores = evaluate(spec, given, trained.steps)
+    except (RuntimeError, ValueError, DataError) as error:
+        return Outcome("failed", f"evaluation: {_short(error)}", [], trained.curves, facts)
+    for name, value in health.items():
+        at = {"step": trained.steps, "epoch": facts["epochs_done"]}
+        trained.curves.append({**at, "name": name, "value": value})
+    throughput = trained.steps * spec.budget.batch / max(trained.seconds, 1e-9)
+    costs = {"train_seconds": trained.seconds, "pictures_per_second": throughput}
+    scores += [
+        {"evaluation": "trial", "metric": name, "value": value, "n": trained.steps, "step": trained.steps}
+        for name, value in costs.items()
+    ]
+    if health["feature_std"] < COLLAPSED:
+        reason = f"features all point one way: their spread is {health['feature_std']:.4f}, below {COLLAPSED}"
+        return Outcome("collapsed", reason, scores, trained.curves, facts)
+    return Outcome("done", "", scores, trained.curves, facts)
+
+
+def features_health(given: Subject) -> dict[str, float]:
+    """Spread and rank of the encoder's features on the test split."""
+    from models.health import rank_me, spread
+
+    rows = given.features("test")[:2048].float().cpu()
+    return {"feature_std": spread(rows), "feature_rank": rank_me(rows)}
+
+
+def encoder_of(spec: TrialSpec, folder: Path) -> Backbone | None:
+    """The trained encoder that a trial left in its folder, or None."""
+    state = checkpoint.load(folder / "encoder.pt")
+    if state is None or state["id"] != spec.id:
+        return None
+    encoder = build(spec).encoder
+    encoder.load_state_dict(state["encoder"])
+    return encoder
+
+
+def without_folder(place: Place) -> Place:
+    return replace(place, folder=None)
+
+
+def _memory(spec: TrialSpec, error: Exception) -> str:
+    size = spec.budget.batch // parallel.world() // spec.budget.accumulate
+    return (
+        f"out of memory with {size} pictures of {spec.views.size} px a process at once: "
+        f"set budget.accumulate: {2 * spec.budget.accumulate}, a smaller batch, or more --workers "
+        f"({_short(error)[:120]})"
+    )
+
+
+def _short(error: BaseException) -> str:
+    """The error in one line, with the innermost line of ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if any(part in f.filename for part in ("/study/", "/models/", "/data/"))] or frames
+    where = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}{where}"
