@@ -1,23 +1,24 @@
 """Colour, blur and solarisation of batches of views, each row with its own parameters.
 
-All functions take float (N, 3, H, W) in [0, 1] and a parameter per row, and follow torchvision's operations of
-the same name (hue through HSV), without rounding to bytes between them. They write into their input:
-a pass over memory is what these operations cost.
+All functions take float (N, 3, H, W) in [0, 1] and a parameter per row, and follow torchvision's operations
+of the same name (hue through HSV), without rounding to bytes between them. They write into their input:
+passes over memory are what they cost.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from data.draws import Draws
 
 RED, GREEN, BLUE = 0.2989, 0.587, 0.114  # of grey, as torchvision weighs them
 LEAST_SIGMA = 0.25  # pixels; a narrower blur changes no value by 1/1000
-REACH = 3.5  # standard deviations that a blur's kernel spans to each side
+REACH = 3.0  # standard deviations that a blur's kernel spans to each side
 STRIP = 32  # pixels of a view that a blur computes at once
 
 
@@ -34,40 +35,42 @@ def brightness(x: Tensor, factor: Tensor) -> None:
 
 
 def contrast(x: Tensor, factor: Tensor) -> None:
-    """x <- factor x + (1 - factor) mean grey of the picture."""
-    tone = torch.tensor([RED, GREEN, BLUE], device=x.device)
-    mean = (x.mean((2, 3)) * tone).sum(1)  # (N,)
-    x.mul_(_column(factor, x)).add_((mean * (1 - factor.to(x.device)))[:, None, None, None])
+    """x <- factor x + (1 - factor) mean grey of the picture. factor: (N,), at least 0."""
+    r, g, b = x.mean((2, 3), keepdim=True).split(1, 1)  # (N, 1, 1, 1)
+    x.lerp_(r * RED + g * GREEN + b * BLUE, _column(1 - factor, x))
     _clamp(x, factor)
 
 
 def saturation(x: Tensor, factor: Tensor) -> None:
-    """x <- factor x + (1 - factor) grey."""
-    x.mul_(_column(factor, x)).add_(grey(x).mul_(_column(1 - factor, x)))
+    """x <- factor x + (1 - factor) grey. factor: (N,), at least 0."""
+    x.lerp_(grey(x), _column(1 - factor, x))
     _clamp(x, factor)
 
 
 def hue(x: Tensor, turn: Tensor) -> None:
     """Turns the hue, in HSV. turn: (N,) in [-0.5, 0.5], parts of the circle.
 
-    With M, m the largest and smallest channel, C = M - m and h in [0, 6) the turned hue, HSV back to RGB is
+    With M and m the largest and smallest channel, C = M - m and h in [0, 6) the turned hue, RGB is again
     R = m + C clamp(|h - 3| - 1, 0, 1), G = M - C clamp(|h - 2| - 1, 0, 1), B = M - C clamp(|h - 4| - 1, 0, 1).
+    The cases of h are sums with masks of 0 and 1: torch.where costs ten times as much on a processor.
     """
     r, g, b = x.unbind(1)  # (N, H, W)
-    most = torch.maximum(r, g)
-    least = torch.minimum(r, g)
+    most, least = torch.maximum(r, g), torch.minimum(r, g)
     torch.maximum(most, b, out=most)
     torch.minimum(least, b, out=least)
     chroma = most - least
-    red, green = most == r, most == g
-    sector = torch.where(red, g - b, torch.where(green, b - r, r - g))
-    sector.div_(chroma.clamp(min=1e-9))  # in [-1, 1]; 0 where there is no colour
-    sector.add_(torch.where(red, 6.0, torch.where(green, 8.0, 10.0)))
-    h = sector.div_(6).add_(turn.to(x.device)[:, None, None]).frac_().mul_(6)  # positive before frac
+    red = r.clone().eq_(most)
+    green = g.clone().eq_(most)
+    green.addcmul_(green, red, value=-1)  # red counts first where two are equal
+    h = r - g  # blue is largest: h = 4 + (r - g) / C
+    h.addcmul_(red, (g - b).sub_(h)).addcmul_(green, (b - r).sub_(r - g))
+    h.div_(chroma.clamp(min=1e-9))  # in [-1, 1]; 0 where there is no colour
+    h.sub_(red, alpha=4).sub_(green, alpha=2).mul_(1 / 6)
+    h.add_(turn.to(x.device)[:, None, None] + (4 / 6 + 1)).frac_().mul_(6)  # positive before frac
     least.sub_(chroma)
     most.add_(chroma)
-    torch.addcmul(least, chroma, (h - 3).abs_().clamp_(1, 2), out=r)
-    torch.addcmul(most, chroma, (h - 2).abs_().clamp_(1, 2), value=-1, out=g)
+    torch.addcmul(least, chroma, torch.sub(h, 3, out=red).abs_().clamp_(1, 2), out=r)
+    torch.addcmul(most, chroma, torch.sub(h, 2, out=red).abs_().clamp_(1, 2), value=-1, out=g)
     torch.addcmul(most, chroma, h.sub_(4).abs_().clamp_(1, 2), value=-1, out=b)
 
 
@@ -89,32 +92,41 @@ def blur(x: Tensor, sigma: Tensor) -> None:
 
 
 def solarise(x: Tensor, threshold: float) -> None:
-    """Values from `threshold` on are inverted."""
-    x.copy_(torch.where(x >= threshold, 1 - x, x))
+    """Values from `threshold` (above 0) on are inverted."""
+    high = F.threshold(x, math.nextafter(threshold, 0), 0)  # x where inverted, else 0
+    x.sub_(high, alpha=2).add_(high.sign_())
 
 
 def augment(x: Tensor, draws: Draws, threshold: float) -> None:
     """Jitter in each row's own order, greyscale, blur, solarisation: what `draws` (one view, N rows) says."""
     operations: tuple[Callable[[Tensor, Tensor], None], ...] = (brightness, contrast, saturation, hue)
-    factors, order = draws.factors[0], draws.order[0]
-    for place in range(4):
-        for which, operation in enumerate(operations):
-            rows = (order[:, place] == which).nonzero()[:, 0]
-            _apply(x, rows, lambda part, rows, o=operation, w=which: o(part, factors[rows, w]))  # type: ignore[misc]
-    _apply(x, draws.grey[0].nonzero()[:, 0], lambda part, _: greyscale(part))
-    sigma = draws.sigma[0]
-    _apply(x, (sigma >= LEAST_SIGMA).nonzero()[:, 0], lambda part, rows: blur(part, sigma[rows]))
-    _apply(x, draws.solarise[0].nonzero()[:, 0], lambda part, _: solarise(part, threshold))
+    factors, sigma = draws.factors[0], draws.sigma[0]
+    places: list[list[list[int]]] = [[[] for _ in operations] for _ in operations]
+    for row, order in enumerate(draws.order[0].tolist()):
+        for place, which in enumerate(order):
+            if which >= 0:
+                places[place][which].append(row)
+    for place in places:
+        for which, rows in enumerate(place):
+            _apply(x, rows, operations[which], factors[:, which])
+    _apply(x, _rows(draws.grey[0]), lambda part, _: greyscale(part), sigma)
+    _apply(x, _rows(sigma >= LEAST_SIGMA), blur, sigma)
+    _apply(x, _rows(draws.solarise[0]), lambda part, _: solarise(part, threshold), sigma)
 
 
-def _apply(x: Tensor, rows: Tensor, operation: Callable[[Tensor, Tensor], None]) -> None:
-    """`operation` on some rows of x, without a copy where they are all of them."""
+def _rows(mask: Tensor) -> list[int]:
+    return [row for row, true in enumerate(mask.tolist()) if true]
+
+
+def _apply(x: Tensor, rows: list[int], operation: Callable[[Tensor, Tensor], None], values: Tensor) -> None:
+    """`operation` with its rows of `values` on some rows of x, without a copy where they are all of them."""
     if len(rows) == len(x):
-        operation(x, rows)
-    elif len(rows):
-        there = rows.to(x.device)
+        operation(x, values)
+    elif rows:
+        index = torch.tensor(rows)
+        there = index.to(x.device)
         part = x[there]
-        operation(part, rows)
+        operation(part, values[index])
         x[there] = part
 
 
@@ -127,39 +139,49 @@ def _clamp(x: Tensor, factor: Tensor) -> None:
         x.clamp_(0, 1)
 
 
+def _kernel(sigma: Tensor, offset: Tensor) -> Tensor:
+    """(N, taps), each row summing to 1, 0 beyond REACH of its own width."""
+    value = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2) * (offset.abs() <= (REACH * sigma[:, None]).ceil())
+    return value / value.sum(1, keepdim=True)
+
+
 def _blur_matrix(sigma: Tensor, length: int) -> Tensor:
     """(N, length, length): each row a Gaussian around its pixel, what falls outside added to the border."""
     place = torch.arange(length, device=sigma.device)
     reach = math.ceil(REACH * float(sigma.max()))
     offset = torch.arange(-reach, reach + 1, device=sigma.device)
-    kernel = _kernel(sigma, offset)  # (N, taps)
-    target = (place[:, None] + offset).clamp(0, length - 1)  # (length, taps)
+    target = (place[:, None] + offset).clamp(0, length - 1).expand(len(sigma), -1, -1)  # (N, length, taps)
     matrix = torch.zeros(len(sigma), length, length, device=sigma.device)
-    return matrix.scatter_add_(
-        2, target.expand(len(sigma), -1, -1), kernel[:, None].expand(-1, length, -1).contiguous()
-    )
-
-
-def _kernel(sigma: Tensor, offset: Tensor) -> Tensor:
-    value = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2)
-    return value * (offset.abs() <= (REACH * sigma[:, None]).ceil()) / value.sum(1, keepdim=True)
+    return matrix.scatter_add_(2, target, _kernel(sigma, offset)[:, None].expand(-1, length, -1))
 
 
 def _blur_strips(x: Tensor, sigma: float) -> None:
-    """One view (3, H, W), strip by strip: each strip is a product with one small banded matrix."""
+    """One view (3, H, W), strip by strip: each is a product with the one part of the matrix that is not 0."""
     reach = math.ceil(REACH * sigma)
     channels, height, width = x.shape
+    lines = x.view(channels * height, width)
+    across = torch.empty_like(lines)
+    for start, stop, low, high, band in _strips(sigma, reach, width):
+        torch.mm(lines[:, low:high], band.T, out=across[:, start:stop])
+    rows = across.view(channels, height, width)
+    for start, stop, low, high, band in _strips(sigma, reach, height):
+        torch.bmm(band.expand(channels, -1, -1), rows[:, low:high], out=x[:, start:stop])
+
+
+def _strips(sigma: float, reach: int, length: int) -> Iterator[tuple[int, int, int, int, Tensor]]:
+    """Strips start:stop of an axis, the pixels low:high that they need, and their weights."""
+    wide = STRIP + 2 * reach
     offset = torch.arange(-reach, reach + 1)
-    kernel = _kernel(torch.tensor([sigma]), offset)[0]
-    band = torch.zeros(STRIP, STRIP + 2 * reach)
-    for row in range(STRIP):
-        band[row, row : row + 2 * reach + 1] = kernel
-    padded = torch.nn.functional.pad(x, (reach, reach, reach, reach), mode="replicate")
-    rows = torch.empty(channels, height + 2 * reach, width)
-    for start in range(0, width, STRIP):
-        stop = min(start + STRIP, width)
-        part = padded[:, :, start : stop + 2 * reach]
-        torch.matmul(part, band[: stop - start, : stop - start + 2 * reach].T, out=rows[:, :, start:stop])
-    for start in range(0, height, STRIP):
-        stop = min(start + STRIP, height)
-        x[:, start:stop] = band[: stop - start, : stop - start + 2 * reach] @ rows[:, start : stop + 2 * reach]
+    whole = torch.zeros(STRIP, wide)
+    kernel = _kernel(torch.tensor([sigma]), offset).expand(STRIP, -1)
+    whole.as_strided((STRIP, 2 * reach + 1), (wide + 1, 1)).copy_(kernel)
+    for start in range(0, length, STRIP):
+        stop = min(start + STRIP, length)
+        low, high = max(0, start - reach), min(length, stop + reach)
+        band = whole[: stop - start, low - start + reach : high - start + reach]
+        if low == 0 or high == length:
+            band = band.clone()
+            rows = whole[: stop - start]
+            band[:, 0] += rows[:, : low - start + reach].sum(1)  # the border's pixel, repeated outwards
+            band[:, -1] += rows[:, high - start + reach : stop - start + 2 * reach].sum(1)
+        yield start, stop, low, high, band

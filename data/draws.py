@@ -39,6 +39,10 @@ class Draws:
         """The same draws for a slice of the pictures."""
         return Draws(*(getattr(self, field.name)[:, part] for field in fields(self)))
 
+    def view(self, v: int) -> Draws:
+        """The draws of one view: V = 1."""
+        return Draws(*(getattr(self, field.name)[v : v + 1] for field in fields(self)))
+
     @property
     def boxes(self) -> Tensor:
         """x0 y0 x1 y1 of each view in source pixels, float (V, B, 4); mirrored views have x0 > x1."""

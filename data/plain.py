@@ -38,7 +38,9 @@ def centre(
     if isinstance(source, Tensor):
         views = _centre(source, size, short, interpolation)
     else:
-        views = torch.cat([_centre(picture[None], size, short, interpolation) for picture in source]).to(device)
+        views = torch.cat([_centre(picture[None], size, short, interpolation) for picture in source]).to(
+            device
+        )
     out = torch.mul(views, 1 / 255).contiguous()
     normalise(out, mean, std)
     return out
@@ -62,7 +64,8 @@ def crop_flip(
     device = torch.device(device)
     crops = draw_crops(split.sizes(indices), scale, RATIO, generator)
     flip = torch.rand(len(crops), generator=generator) < 0.5
-    out = take(fetch(split, indices, device), crops, flip, size, interpolation, device)
+    out = torch.empty(len(crops), 3, size, size, device=device)
+    take(fetch(split, indices, device), crops, flip, interpolation, out)
     normalise(out, mean, std)
     return out
 

@@ -1,8 +1,9 @@
 """How views are made of a picture: the papers' augmentation recipes and the knobs on them.
 
-Four recipes: MoCo v2 (He et al. 2020; LEWEL_M), BYOL as in the EMAN code (LEWEL_B), DINO's multi-crop
-(EsViT, GLSD), and MCL's eight views. In every one the order is crop, flip, jitter, grey, blur, solarise:
-MoCo v2 flips last, which gives the same pictures because the flip commutes with all that follows it.
+Five recipes: MoCo v2 (He et al. 2020; LEWEL_M), BYOL as in the EMAN code (LEWEL_B), DINO's multi-crop
+(EsViT, GLSD), MCL's eight views, and the crop and flip of supervised training. In every one the order is
+crop, flip, jitter, grey, blur, solarise: MoCo v2 flips last, which gives the same pictures because the flip
+commutes with all that follows it.
 """
 
 from __future__ import annotations
@@ -51,11 +52,16 @@ _DINO_1 = replace(_BYOL_1, scale=(0.4, 1.0), interpolation="bicubic")
 _DINO_2 = replace(_BYOL_2, scale=(0.4, 1.0), interpolation="bicubic")
 _DINO_LOCAL = replace(_DINO_1, size=96, scale=(0.05, 0.4), blur_p=0.5)
 
+_LABELLED = ViewSpec(
+    PAPER_SIZE, (0.08, 1.0), "bilinear", (0.4, 0.4, 0.4, 0.1), blur_p=0.0, jitter_p=0.0, grey_p=0.0
+)
+
 RECIPES: dict[str, tuple[ViewSpec, ...]] = {  # the views of full size; dino adds local ones
     "moco_v2": (_MOCO, _MOCO),
     "byol": (_BYOL_1, _BYOL_2),
     "dino": (_DINO_1, _DINO_2),
     "mcl": (_BYOL_1,) * 4 + (_BYOL_2,) * 4,
+    "supervised": (_LABELLED,),  # crop and flip; jitter's strengths are for whoever turns it on
 }
 LOCAL_CROPS = 8  # of dino
 
@@ -63,9 +69,13 @@ LOCAL_CROPS = 8  # of dino
 class ViewsSpec(Spec):
     """The `views:` block of a study file: a recipe and what differs from it. None = as the recipe has it."""
 
-    name: Literal["moco_v2", "byol", "dino", "mcl"] = Field(..., description="the recipe of a paper")
+    name: Literal["moco_v2", "byol", "dino", "mcl", "supervised"] = Field(
+        ..., description="the recipe of a paper"
+    )
     size: int = Field(PAPER_SIZE, ge=8, le=1024, description="side of the large views in pixels")
-    count: int | None = Field(None, ge=1, le=64, description="large views a picture; moco_v2, byol, dino 2; mcl 8")
+    count: int | None = Field(
+        None, ge=1, le=64, description="large views a picture; moco_v2, byol, dino 2; mcl 8; supervised 1"
+    )
     scale: Pair | None = Field(None, description="crop area of the large views, shares of the picture")
     local_crops: int | None = Field(None, ge=0, le=64, description="small views a picture; dino only, 8")
     local_size: int | None = Field(
@@ -73,12 +83,16 @@ class ViewsSpec(Spec):
     )
     local_scale: Pair | None = Field(None, description="crop area of the small views; dino (0.05, 0.4)")
     interpolation: Interpolation | None = Field(None, description="resampling; dino bicubic, others bilinear")
-    flip: float | None = Field(None, ge=0, le=1, description="probability of a horizontal flip, all views; 0.5")
+    flip: float | None = Field(
+        None, ge=0, le=1, description="probability of a horizontal flip, all views; 0.5"
+    )
     jitter: float | None = Field(None, ge=0, le=1, description="probability of colour jitter, all views; 0.8")
     color: float = Field(1.0, ge=0, le=2.5, description="multiplies the four strengths of the colour jitter")
     grey: float | None = Field(None, ge=0, le=1, description="probability of greyscale, all views; 0.2")
     blur: float | None = Field(None, ge=0, le=1, description="probability of blur, all views")
-    blur_scaled: bool = Field(True, description="blur widths grow with size / 224, so that small views stay legible")
+    blur_scaled: bool = Field(
+        True, description="blur widths grow with size / 224, so that small views stay legible"
+    )
     solarise: float | None = Field(None, ge=0, le=1, description="probability of solarisation, all views")
 
     @model_validator(mode="after")
@@ -89,7 +103,9 @@ class ViewsSpec(Spec):
         for key in ("scale", "local_scale"):
             pair = getattr(self, key)
             if pair is not None and pair[0] > pair[1]:
-                raise ValueError(f"{key} runs from {pair[0]} down to {pair[1]}: the smaller share stands first")
+                raise ValueError(
+                    f"{key} runs from {pair[0]} down to {pair[1]}: the smaller share stands first"
+                )
         if self.local_size is not None and self.local_size > self.size:
             raise ValueError(f"local_size {self.local_size} is above size {self.size}")
         return self
@@ -99,7 +115,10 @@ def plan(spec: ViewsSpec) -> tuple[ViewSpec, ...]:
     """One ViewSpec per view of a picture, the largest first."""
     recipe = RECIPES[spec.name]
     count = spec.count or len(recipe)
-    large = [recipe[v * len(recipe) // count] if count < len(recipe) else recipe[v % len(recipe)] for v in range(count)]
+    large = [
+        recipe[v * len(recipe) // count] if count < len(recipe) else recipe[v % len(recipe)]
+        for v in range(count)
+    ]
     views = [_turned(view, spec, spec.size, spec.scale) for view in large]
     if spec.name == "dino":
         side = spec.local_size or max(8, (spec.size * 3 + 28) // 56 * 8)  # 3/7 of size, to a multiple of 8

@@ -18,8 +18,8 @@ SMALL = 96 * 96  # pixels of a picture up to which the matrix products win
 def weights(start: Tensor, end: Tensor, mirrored: Tensor, length: int, size: int, mode: str) -> Tensor:
     """How the pixels of an axis make those of a view: float (B, size, length), rows summing to 1.
 
-    start, end: (B,) the crop's edges on this axis in pixels; mirrored: bool (B,), whether the view runs from end
-    to start. The kernel is a triangle (bilinear) or Keys' cubic with a = -1/2 (bicubic), widened by the
+    start, end: (B,) the crop's edges on this axis in pixels; mirrored: bool (B,), whether the view runs from
+    end to start. The kernel is a triangle (bilinear) or Keys' cubic with a = -1/2 (bicubic), widened by the
     scale when shrinking; pixels outside the crop weigh nothing.
     """
     start, end = start.float(), end.float()
@@ -48,18 +48,20 @@ def resample_batch(pictures: Tensor, crops: Tensor, flip: Tensor, size: int, mod
     crops, flip = crops.to(pictures.device), flip.to(pictures.device)
     across = weights(crops[:, 0], crops[:, 2], flip, width, size, mode)  # (B, size, W)
     down = weights(crops[:, 1], crops[:, 3], torch.zeros_like(flip), height, size, mode) / 255  # (B, size, H)
-    rows = torch.bmm(pictures.float().view(n, channels * height, width), across.transpose(1, 2))
+    rows = torch.bmm(pictures.float().reshape(n, channels * height, width), across.transpose(1, 2))
     rows = rows.view(n, channels, height, size).transpose(1, 2).reshape(n, height, channels * size)
     views = torch.bmm(down, rows).view(n, size, channels, size).transpose(1, 2)  # (B, 3, size, size)
     return views.clamp(0, 1)
 
 
-def resample_each(pictures: list[Tensor], crops: Tensor, flip: Tensor, size: int, mode: str) -> Tensor:
-    """Views of pictures of any sizes, uint8 (3, H, W) each, on the CPU. Returns uint8 (B, 3, size, size)."""
-    out = torch.empty(len(pictures), size, size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+def resample_each(pictures: list[Tensor], crops: Tensor, flip: Tensor, mode: str, out: Tensor) -> None:
+    """Views of pictures of any sizes, uint8 (3, H, W) each, on the CPU.
+
+    out: (B, 3, size, size), uint8 or float, is filled with values 0..255.
+    """
+    size = out.shape[-1]
     for row, (picture, box, mirrored) in enumerate(zip(pictures, crops.tolist(), flip.tolist())):
         left, top, right, bottom = box
-        crop = picture[None, :, top:bottom, left:right]
-        view = F.interpolate(crop, (size, size), mode=mode, antialias=True, align_corners=False)
-        out[row] = view[0].flip(2) if mirrored else view[0]
-    return out
+        crop = picture[None, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
+        view = F.interpolate(crop, (size, size), mode=mode, antialias=True, align_corners=False)[0]
+        out[row] = view.flip(2) if mirrored else view

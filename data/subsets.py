@@ -19,11 +19,15 @@ def subset(labels: Tensor, fraction: float, seed: int) -> Tensor:
         return torch.arange(len(labels))
     if len(labels) == 0 or int(labels.min()) < 0:
         unknown = int((labels < 0).sum())
-        raise ValueError(f"fraction {fraction} needs labels, but {unknown} of {len(labels)} pictures have none")
+        raise ValueError(
+            f"fraction {fraction} needs labels, but {unknown} of {len(labels)} pictures have none"
+        )
     counts = torch.bincount(labels)
     if int(counts.min()) == 0:
         empty = int(counts.argmin())
-        raise ValueError(f"class {empty} of {len(counts)} has no picture: fraction {fraction} cannot be balanced")
+        raise ValueError(
+            f"class {empty} of {len(counts)} has no picture: fraction {fraction} cannot be balanced"
+        )
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     by_class = order[labels[order].argsort(stable=True)]  # class after class, shuffled within
     starts = counts.cumsum(0) - counts

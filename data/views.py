@@ -36,12 +36,14 @@ def render(
     source = fetch(split, indices, device)
     views: list[Tensor] = []
     for v, view in enumerate(plan):
-        one = Draws(*(part[v : v + 1] for part in _parts(draws)))
-        out = take(source, one.crops[0], one.flip[0], view.size, view.interpolation, device)
-        step = max(1, CHUNK.get(device.type, 2**18) // out[0].numel())
+        one = draws.view(v)
+        out = torch.empty(len(source), 3, view.size, view.size, device=device)
+        step = max(1, CHUNK.get(device.type, CHUNK["cpu"]) // (3 * view.size**2))
         for start in range(0, len(out), step):
             rows = slice(start, start + step)
-            augment(out[rows], one.rows(rows), view.threshold)
+            part = one.rows(rows)
+            take(source[rows], part.crops[0], part.flip[0], view.interpolation, out[rows])
+            augment(out[rows], part, view.threshold)
             normalise(out[rows], mean, std)
         views.append(out)
     return views, draws.boxes.to(device)
@@ -54,21 +56,18 @@ def fetch(split: Split, indices: Sequence[int] | Tensor, device: torch.device) -
     return split.read(indices)
 
 
-def take(
-    source: Tensor | list[Tensor], crops: Tensor, flip: Tensor, size: int, mode: str, device: torch.device
-) -> Tensor:
-    """Crops of what `fetch` gave: float (B, 3, size, size) in [0, 1], contiguous, on `device`."""
+def take(source: Tensor | list[Tensor], crops: Tensor, flip: Tensor, mode: str, out: Tensor) -> None:
+    """Crops of what `fetch` gave into `out`: float (B, 3, size, size) in [0, 1]."""
     if isinstance(source, Tensor):
-        return resample_batch(source, crops, flip, size, mode).contiguous()
-    shrunk = resample_each(source, crops, flip, size, mode).to(device)
-    return torch.mul(shrunk, 1 / 255).contiguous()
+        out.copy_(resample_batch(source, crops, flip, out.shape[-1], mode))
+        return
+    bytes_ = out if out.device.type == "cpu" else torch.empty(out.shape, dtype=torch.uint8)
+    resample_each(source, crops, flip, mode, bytes_)
+    if bytes_ is not out:
+        out.copy_(bytes_)
+    out.mul_(1 / 255)
 
 
 def normalise(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
     """x <- (x - mean) / std per channel, in place. x: (N, 3, H, W)."""
-    for channel, (m, s) in enumerate(zip(mean, std)):
-        x[:, channel].sub_(m).div_(s)
-
-
-def _parts(draws: Draws) -> tuple[Tensor, ...]:
-    return (draws.crops, draws.flip, draws.factors, draws.order, draws.grey, draws.sigma, draws.solarise)
+    x.sub_(torch.tensor(mean, device=x.device)[:, None, None]).div_(torch.tensor(std, device=x.device)[:, None, None])

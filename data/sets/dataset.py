@@ -50,14 +50,16 @@ class HeldSplit(Split):
 
     def __init__(self, held: Tensor, labels: Tensor, fingerprint: str | None = None) -> None:
         if len(held) != len(labels):
-            raise DataError(f"{len(held)} pictures but {len(labels)} labels: the set is damaged; load it anew")
+            raise DataError(
+                f"{len(held)} pictures but {len(labels)} labels: the set is damaged; load it anew"
+            )
         self.held: Tensor = held
         self.labels = labels
         self.native = min(held.shape[2:])
         self.fingerprint = fingerprint or digest(held.contiguous().numpy(), labels.contiguous().numpy())
 
     def read(self, indices: Sequence[int] | Tensor) -> list[Tensor]:
-        return list(self.held[torch.as_tensor(indices)])
+        return [self.held[int(i)] for i in indices]  # views: nothing is copied
 
     def sizes(self, indices: Sequence[int] | Tensor) -> Tensor:
         height, width = self.held.shape[2:]

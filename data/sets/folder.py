@@ -25,7 +25,9 @@ class Folder(SetSpec):
     """A folder of labelled pictures in ImageFolder's layout."""
 
     name: Literal["folder"] = Field("folder", description="path/train/<class>/*, path/test/<class>/*")
-    path: str = Field("folder", min_length=1, description="the folder; a relative one starts at the data root")
+    path: str = Field(
+        "folder", min_length=1, description="the folder; a relative one starts at the data root"
+    )
 
     def load(self, root: Path) -> Dataset:
         return load(root / self.path)
@@ -34,8 +36,12 @@ class Folder(SetSpec):
 class ImageNet100(SetSpec):
     """ImageNet-100: a hundred classes of ImageNet-1k in ImageFolder's layout."""
 
-    name: Literal["imagenet100"] = Field("imagenet100", description="100 classes of ImageNet, train/ and val/")
-    path: str = Field("imagenet100", min_length=1, description="the folder; a relative one starts at the root")
+    name: Literal["imagenet100"] = Field(
+        "imagenet100", description="100 classes of ImageNet, train/ and val/"
+    )
+    path: str = Field(
+        "imagenet100", min_length=1, description="the folder; a relative one starts at the root"
+    )
 
     def load(self, root: Path) -> Dataset:
         return load(root / self.path, 100)
@@ -57,14 +63,20 @@ def load(path: Path, classes: int | None = None) -> Dataset:
     test = next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
     if not train.is_dir() or test is None:
         missing = "train/" if not train.is_dir() else "test/ or val/"
-        raise DataError(f"{path} has no {missing}: put pictures at {path}/train/<class>/* and {path}/test/<class>/*")
+        raise DataError(
+            f"{path} has no {missing}: put pictures at {path}/train/<class>/* and {path}/test/<class>/*"
+        )
     names = sorted(entry.name for entry in os.scandir(train) if entry.is_dir())
     if not names or (classes is not None and len(names) != classes):
         wanted = classes if classes is not None else "at least 1"
         raise DataError(f"{train} holds {len(names)} class folders, not {wanted}: complete the folder")
-    strange = sorted(entry.name for entry in os.scandir(test) if entry.is_dir() and entry.name not in set(names))
+    strange = sorted(
+        entry.name for entry in os.scandir(test) if entry.is_dir() and entry.name not in set(names)
+    )
     if strange:
-        raise DataError(f"{test} has a class {strange[0]!r} that {train} lacks: add it there or remove it here")
+        raise DataError(
+            f"{test} has a class {strange[0]!r} that {train} lacks: add it there or remove it here"
+        )
     splits = _split(train, names), _split(test, names)
     return Dataset(*splits, len(names), splits[0].native)
 
@@ -76,7 +88,9 @@ def _split(path: Path, names: list[str]) -> Split:
         for file, size in sorted(_files(path / name))
     ]
     if not found:
-        raise DataError(f"{path} holds no pictures: put files ({' '.join(sorted(SUFFIXES))}) into its class folders")
+        raise DataError(
+            f"{path} holds no pictures: put files ({' '.join(sorted(SUFFIXES))}) into its class folders"
+        )
     split = FolderSplit(path, [f for f, _, _ in found], [s for _, s, _ in found], [c for _, _, c in found])
     return split.hold() or split
 
@@ -122,7 +136,11 @@ class FolderSplit(Split):
 
     def read(self, indices: Sequence[int] | Tensor) -> list[Tensor]:
         wanted = [int(i) for i in indices]
-        return list(_pool().map(self._picture, wanted)) if len(wanted) > 1 else [self._picture(i) for i in wanted]
+        return (
+            list(_pool().map(self._picture, wanted))
+            if len(wanted) > 1
+            else [self._picture(i) for i in wanted]
+        )
 
     def sizes(self, indices: Sequence[int] | Tensor) -> Tensor:
         wanted = torch.as_tensor(indices)
