@@ -8,15 +8,23 @@ from typing import Any
 from models.backbones.backbone import Backbone
 from models.method import Method
 from models.methods.byol import BYOL
+from models.methods.dino import Dino
 from models.methods.lewel_b import LEWELB
 from models.methods.lewel_m import LEWELM
+from models.methods.mcl import MCL
+from models.methods.mcl_supervised import MCLSupervised
 from models.methods.moco_v2 import MoCoV2
+from models.methods.supervised import Supervised
 
 METHODS: dict[str, type[Method]] = {
     "byol": BYOL,
     "moco_v2": MoCoV2,
     "lewel_b": LEWELB,
     "lewel_m": LEWELM,
+    "dino": Dino,
+    "mcl": MCL,
+    "mcl_supervised": MCLSupervised,
+    "supervised": Supervised,
 }
 
 

@@ -102,7 +102,9 @@ class MCL(Method):
         tables: the pictures of the tiles of each side and level, as `draw_tables` gives them."""
         levels = self.spec.levels
         if len(views) != 2 * levels:
-            raise ValueError(f"{levels} levels need {2 * levels} views; the batch has {len(views)}")
+            raise ValueError(
+                f"{levels} levels need {2 * levels} views; the batch has {len(views)} (views.count)"
+            )
         q = lay(views[:levels], tables[0], self.spec)
         k = lay(views[levels:], tables[1], self.spec)
         online_q = self.online(q.images, q.rows)
