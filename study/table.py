@@ -333,3 +333,27 @@ def _sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def scores_of(out: Path, study: str, identity: str) -> list[Row]:
+    """The scores of one trial's last attempt, without reading the rest of the study."""
+    folder = Path(out) / "tables" / "scores" / study
+    parts = sorted(folder.glob(f"{identity}-*.parquet"), key=_attempt)
+    if not parts:
+        return []
+    part = _part(parts[-1], SCHEMAS["scores"])
+    return [] if isinstance(part, str) else _decode(part, SCHEMAS["scores"].names)
+
+
+def adopt(out: Path, identity: str, study: str, arm: str, axes: Mapping[str, Any]) -> None:
+    """Give `study` the rows of a trial that another study of this store ran: the numbers are the trial's, the
+    arm and the axes are the study's."""
+    folders = sorted((Path(out) / "tables" / "trials").glob(f"*/{identity}-*.parquet"))
+    for path in folders:
+        other = Tables(Path(out), path.parent.name)
+        rows = [row for row in other.read("trials", SCHEMAS["trials"].names) if row["id"] == identity]
+        if rows and path.parent.name != study:
+            keep = [{k: v for k, v in r.items() if k not in ("id", "attempt")} for r in other.scores if r["id"] == identity]
+            curves = [{k: v for k, v in r.items() if k not in ("id", "attempt")} for r in other.curves if r["id"] == identity]
+            record(out, {**rows[-1], "study": study, "arm": arm, "axes": dict(axes)}, keep, curves)
+            return

@@ -1,0 +1,66 @@
+"""The door: `python -m study.run searchspaces/lewel_groups.yaml` runs a study and answers its question."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from study.threads import settle, wanted
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code; see `python -m study.run --help`."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    settle(wanted(arguments))  # before anything imports torch
+    from study.commandline import parse, run_parser
+    from study.mistake import EXIT_MISTAKE, Mistakes
+
+    options = parse(run_parser(), arguments)
+    try:
+        return _run(options)
+    except Mistakes as error:
+        print(error, file=sys.stderr)
+        return EXIT_MISTAKE
+    except OSError as error:  # a full disk, a lost mount: named, nothing lost, running again continues
+        print(f"stopped: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(options: object) -> int:
+    from study.answer import answer, opening
+    from study.conduct import Conductor, Where
+    from study.plan import plan
+    from study.space import Space
+    from study.studyfile import load
+
+    o = vars(options)
+    space = Space(load(o["file"], o["scale"], o["overrides"]))
+    if o["dry_run"]:
+        print(plan(space, o["out"]))
+        return 0
+    where = Where(
+        out=o["out"],
+        root=o["data"],
+        local=o["local"],
+        address=o["address"],
+        workers=o["workers"],
+        cpus=o["cpus"],
+        gpus=o["gpus"],
+        at_once=o["cores"],
+        save_every=o["save_every"],
+        compile=o["compile"],
+        channels_last=o["channels_last"],
+    )
+    print(opening(space), flush=True)
+    propose = None
+    if space.sampled:
+        from study.cluster.searcher import proposer
+
+        propose = proposer(where.out)
+    ending = Conductor(space, where, propose).run()
+    print(answer(space, where.out, ending), flush=True)
+    return ending.code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
