@@ -27,7 +27,7 @@ class Prototypes(nn.Module):
 
 
 class DinoHead(nn.Module):
-    """(N, dim) -> logits (N, K): (Linear [norm] GELU) x (layers - 1), Linear to the bottleneck, l2, prototypes."""
+    """(N, dim) -> logits (N, K): (Linear, [norm,] GELU) x (layers - 1), Linear, unit length, prototypes."""
 
     def __init__(
         self,

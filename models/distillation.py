@@ -27,7 +27,13 @@ def _pictures(student: Tensor, teacher: Tensor) -> int:
 class _WeightedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, weights: Tensor, centre: Tensor, tau_s: float, tau_t: float
+        ctx: Any,
+        student: Tensor,
+        teacher: Tensor,
+        weights: Tensor,
+        centre: Tensor,
+        tau_s: float,
+        tau_t: float,
     ) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(student.dtype, torch.float32)
         weights, centre = weights.to(wide), centre.to(wide)
@@ -80,7 +86,10 @@ def weighted_cross_entropy(
 
 
 def weighted_squared_error(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
-    """sum_st w_st |s_s - t_t|^2 of every picture (B,). student (B, S, D), teacher (B, T, D), weights (B, S, T)."""
+    """sum_st w_st |s_s - t_t|^2 of every picture (B,).
+
+    student (B, S, D), teacher (B, T, D), weights (B, S, T); gradient flows to the student only.
+    """
     teacher, weights = teacher.detach(), weights.detach()
     squares = weights.sum(-1) * student.square().sum(-1)  # (B, S)
     others = weights.sum(-2) * teacher.square().sum(-1)  # (B, T)

@@ -7,6 +7,7 @@ from typing import Any
 
 from models.backbones.backbone import Backbone
 from models.backbones.resnet import ResNetSpec, TinySpec, build_resnet, build_tiny
+from models.backbones.swin import SwinSpec, SwinTinySpec, build_swin, build_swin_tiny
 from models.spec import Spec
 
 BACKBONES: dict[str, tuple[type[Spec], Callable[[Any], Backbone]]] = {
@@ -14,6 +15,10 @@ BACKBONES: dict[str, tuple[type[Spec], Callable[[Any], Backbone]]] = {
     "resnet18": (ResNetSpec, build_resnet),
     "resnet34": (ResNetSpec, build_resnet),
     "resnet50": (ResNetSpec, build_resnet),
+    "swin_t": (SwinSpec, build_swin),
+    "swin_s": (SwinSpec, build_swin),
+    "swin_b": (SwinSpec, build_swin),
+    "swin_tiny": (SwinTinySpec, build_swin_tiny),
 }
 
 

@@ -28,6 +28,9 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Features:
         raise NotImplementedError
 
+    def prepare(self, t: float) -> None:
+        """Before a training step at progress `t` in [0, 1): whatever of the network follows a schedule."""
+
     def stages(self, images: Tensor) -> list[Tensor]:
         """The map after every stage, (B, C_i, H_i, W_i), shallow to deep (C2..C5 of an FPN)."""
         raise NotImplementedError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, scaled_dot_product_attention
 
@@ -37,8 +36,11 @@ def without_drop_path(module: nn.Module) -> nn.Module:
 
 def drop_path_rates(last: float, depths: tuple[int, ...]) -> list[list[float]]:
     """Rates rising linearly over all blocks from 0 to `last`, one list a stage."""
-    rates = torch.linspace(0, last, sum(depths), dtype=torch.float64).split(list(depths))
-    return [stage.tolist() for stage in rates]
+    total, start, rates = sum(depths), 0, []
+    for depth in depths:
+        rates.append([last * i / max(1, total - 1) for i in range(start, start + depth)])
+        start += depth
+    return rates
 
 
 class Mlp(nn.Module):

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -26,8 +27,13 @@ from models.backbones.blocks import (
     init_transformer,
     to_map,
 )
+from models.spec import Spec
 
 Padding = Literal["mask_free", "shrink"]
+PADDINGS = (
+    "maps smaller than a window: mask_free pads them with tokens that take part in attention (EsViT, GLSD); "
+    "shrink cuts the window to the map, without shift (timm)"
+)
 
 
 def partition(x: Tensor, window: int) -> Tensor:
@@ -158,8 +164,7 @@ class SwinStage(nn.Module):
     def __init__(self, blocks: list[SwinBlock], downsample: PatchMerging | None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
-        if downsample is not None:
-            self.downsample = downsample
+        self.downsample = downsample
 
 
 class Swin(Backbone):
@@ -214,12 +219,13 @@ class Swin(Backbone):
         x = self.patch_embed(images)
         out: list[list[Tensor]] = []
         for stage in self.layers:
+            assert isinstance(stage, SwinStage)
             outputs = []
             for block in stage.blocks:
                 x = block(x)
                 outputs.append(x)
             out.append(outputs)
-            if hasattr(stage, "downsample"):
+            if stage.downsample is not None:
                 x = stage.downsample(x)
         return out
 
@@ -240,27 +246,65 @@ class Swin(Backbone):
         return torch.cat([x.mean((1, 2)) for x in flat[-blocks:]], dim=-1)
 
 
-def _swin(dim: int, depths: tuple[int, ...], heads: tuple[int, ...], rate: float):  # type: ignore[no-untyped-def]
-    def build(
-        window: int = 7, drop_path: float = rate, image_size: int = 224, padding: Padding = "mask_free"
-    ) -> Swin:
-        return Swin(dim, depths, heads, window, drop_path, image_size=image_size, padding=padding)
+class SwinSpec(Spec):
+    """Liu et al., arXiv 2103.14030: 28, 49 and 87 M parameters, 32 source pixels a place."""
 
-    return build
+    name: Literal["swin_t", "swin_s", "swin_b"] = Field("swin_t", description="size")
+    window: int = Field(7, ge=2, le=64, description="window's side in places; the papers have 7 and 14")
+    drop_path: float | None = Field(
+        None, ge=0, lt=1, description="stochastic depth of the last block; None: 0.1 for swin_t, else 0.2"
+    )
+    image_size: int = Field(
+        224, ge=32, description="side of a large view, by which windows and shifts are laid out"
+    )
+    padding: Padding = Field("mask_free", description=PADDINGS)
 
 
-swin_t = _swin(96, (2, 2, 6, 2), (3, 6, 12, 24), 0.1)
-swin_s = _swin(96, (2, 2, 18, 2), (3, 6, 12, 24), 0.2)
-swin_b = _swin(128, (2, 2, 18, 2), (4, 8, 16, 32), 0.2)
+class SwinTinySpec(Spec):
+    """A three-stage Swin for 16 to 32 px pictures on a CPU: 0.5 M parameters, 8 source pixels a place."""
+
+    name: Literal["swin_tiny"] = Field("swin_tiny", description="the laptop's Swin")
+    dim: int = Field(32, ge=8, le=256, description="channels of the first stage; the others have 2x and 4x")
+    patch: int = Field(2, ge=1, le=8, description="side of a patch in pixels; a place is 4 patches wide")
+    window: int = Field(4, ge=2, le=16, description="window's side in places")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth of the last block")
+    image_size: int = Field(
+        32, ge=8, description="side of a large view, by which windows and shifts are laid out"
+    )
+    padding: Padding = Field("mask_free", description=PADDINGS)
+
+    @model_validator(mode="after")
+    def _heads(self) -> SwinTinySpec:
+        if self.dim % 16:
+            raise ValueError(f"dim {self.dim} must be a multiple of 16, the width of a head")
+        return self
 
 
-def swin_tiny(
-    window: int = 4,
-    drop_path: float = 0.0,
-    image_size: int = 32,
-    padding: Padding = "mask_free",
-    dim: int = 32,
-    patch: int = 2,
-) -> Swin:
-    """A laptop's Swin: 4 x 4 places at 32 px (8 x 8 windows' worth of places two stages before)."""
-    return Swin(dim, (2, 2, 2), (1, 2, 4), window, drop_path, patch, 4.0, image_size, padding)
+_SIZES = {  # dim, depths, heads, drop-path
+    "swin_t": (96, (2, 2, 6, 2), (3, 6, 12, 24), 0.1),
+    "swin_s": (96, (2, 2, 18, 2), (3, 6, 12, 24), 0.2),
+    "swin_b": (128, (2, 2, 18, 2), (4, 8, 16, 32), 0.2),
+}
+
+
+def build_swin(spec: SwinSpec) -> Backbone:
+    """Swin-T, -S or -B without a classifier."""
+    dim, depths, heads, rate = _SIZES[spec.name]
+    rate = rate if spec.drop_path is None else spec.drop_path
+    return Swin(dim, depths, heads, spec.window, rate, image_size=spec.image_size, padding=spec.padding)
+
+
+def build_swin_tiny(spec: SwinTinySpec) -> Backbone:
+    """The laptop's Swin: 4 x 4 places at 32 px."""
+    heads = tuple(spec.dim // 16 * 2**i for i in range(3))
+    return Swin(
+        spec.dim,
+        (2, 2, 2),
+        heads,
+        spec.window,
+        spec.drop_path,
+        spec.patch,
+        4.0,
+        spec.image_size,
+        spec.padding,
+    )
