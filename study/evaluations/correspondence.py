@@ -90,6 +90,14 @@ class Correspondence(Evaluation):
         return views[0], views[1], draws.flip[1]
 
 
+def match(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
+    """The most similar place of `two` for every place of `one`, both (B, D, H, W): its cosine and its number,
+    row by row, each (B, H W)."""
+    s, t = (F.normalize(maps.flatten(2), dim=1) for maps in (one, two))  # (B, D, S), (B, D, T)
+    similarity, found = torch.einsum("bds,bdt->bst", s, t).max(2)
+    return similarity, found
+
+
 def compare(one: Tensor, two: Tensor, mirrored: Tensor, top: int | None = None) -> tuple[Tensor, Tensor]:
     """Matches every place of `one` to the most similar place of `two`, and compares with the truth.
 
@@ -100,13 +108,12 @@ def compare(one: Tensor, two: Tensor, mirrored: Tensor, top: int | None = None) 
     height, width = one.shape[2:]
     if top is not None and top > height * width:
         raise ValueError(f"top is {top}, but a map of {height} x {width} has {height * width} places")
-    s, t = (F.normalize(maps.flatten(2), dim=1) for maps in (one, two))  # (B, D, S)
-    similarity, match = torch.einsum("bds,bdt->bst", s, t).max(2)  # (B, S)
+    similarity, found = match(one, two)  # (B, S)
     place = torch.arange(height * width, device=one.device)
     row, column = place // width, place % width
     true_column = torch.where(mirrored[:, None], width - 1 - column, column)  # (B, S)
-    down = (match // width - row).double()
-    across = (match % width - true_column).double()
+    down = (found // width - row).double()
+    across = (found % width - true_column).double()
     distance = (down.square() + across.square()).sqrt()
     if top is not None:
         chosen = similarity.topk(top, dim=1).indices

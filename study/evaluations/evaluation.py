@@ -19,7 +19,7 @@ from models.backbones.backbone import Backbone
 from models.spec import Spec
 
 Part = Literal["train", "test"]
-ON_DEVICE_BYTES = 8 << 30  # cached features above this stay in host memory
+ON_DEVICE = 0.4  # of a GPU's free memory; larger cached features stay in host memory
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,12 @@ class Subject:
             self._cache[key] = self._extract(part, indices, interpolation, forward)
         return self._cache[key]
 
+    def _home(self, total: int) -> torch.device:
+        """Where `total` bytes of features are kept."""
+        if self.device.type == "cuda" and total > ON_DEVICE * torch.cuda.mem_get_info(self.device)[0]:
+            return torch.device("cpu")
+        return self.device
+
     def _extract(
         self, part: Part, indices: Tensor, interpolation: Interpolation, forward: Callable[[Tensor], Tensor]
     ) -> Tensor:
@@ -210,8 +216,7 @@ class Subject:
         for chunk in indices.split(self.batch):
             rows = self.encode(self.pictures(part, chunk, interpolation), forward)
             if out is None:  # one allocation: a list of chunks would need twice the memory
-                total = len(indices) * rows[0].numel() * 4
-                home = self.device if total <= ON_DEVICE_BYTES else torch.device("cpu")
+                home = self._home(len(indices) * rows[0].numel() * 4)
                 out = torch.empty(len(indices), *rows.shape[1:], device=home)
             out[at : at + len(rows)] = rows
             at += len(rows)

@@ -81,7 +81,10 @@ class Finetune(Evaluation):
                 for optimizer in optimizers:
                     optimizer.step()
                     optimizer.zero_grad()
-        return accuracies(self._logits(subject, encoder, head), subject.labels("test"))
+        logits = self._logits(subject, encoder, head)
+        if not bool(logits.isfinite().all()):
+            raise ValueError(f"fine-tuning diverged at lr {rates[0]} and classifier_lr {rates[1]}")
+        return accuracies(logits, subject.labels("test"))
 
     def _logits(self, subject: Subject, encoder: Backbone, head: nn.Linear) -> Tensor:
         """(N, K) of the test split."""
@@ -91,10 +94,7 @@ class Finetune(Evaluation):
                 images = subject.pictures("test", part, self.interpolation)
                 with subject.autocast():
                     out.append(head(encoder(images).pooled).float())
-        logits = torch.cat(out)
-        if not bool(logits.isfinite().all()):
-            raise ValueError(f"fine-tuning diverged at lr {self.lr}, classifier_lr {self.classifier_lr}")
-        return logits
+        return torch.cat(out)
 
 
 def _head(channels: int, subject: Subject) -> nn.Linear:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from data.recipes import Interpolation
 from data.subsets import subset
 from models.method import Moment
-from study.evaluations.evaluation import Evaluation, Score, Subject, accuracies
+from study.evaluations.evaluation import Evaluation, Part, Score, Subject, accuracies
 from study.optim import OPTIMIZERS, LARSSpec, OptimSpec, SGDSpec, lr_at
 
 HELD_OUT = 0.1  # of each class's training pictures, to choose a learning rate
@@ -50,7 +50,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 class Linear(Evaluation):
-    """Scores: top1, top5 (%) of the last epoch; top1_best with `best_epoch`; with `lrs` the lr that was chosen."""
+    """Scores: top1, top5 (%) of the last epoch; top1_best with `best_epoch`; with `lrs` the chosen lr."""
 
     name: Literal["linear"] = Field("linear", description="linear probe on frozen features")
     recipe: Literal["lewel_m", "lewel_b", "esvit", "mcl"] = Field(
@@ -58,7 +58,7 @@ class Linear(Evaluation):
     )
     features: Literal["augmented", "cached"] = Field(
         "augmented",
-        description="augmented: a random crop and flip each epoch, as in the papers; cached: the centre crop, once",
+        description="augmented: a random crop and flip every epoch (the papers); cached: centre crops",
     )
     epochs: int | None = Field(None, ge=1, le=10_000, description="epochs; the recipe's where absent")
     batch: int | None = Field(
@@ -102,7 +102,7 @@ class Linear(Evaluation):
         if self.lrs is not None:
             rate, n = self._choose(subject, self.lrs)
             extra.append(Score("lr", rate, n))
-        test, truth = self._test(subject, "test"), subject.labels("test")
+        test, truth = self._rows(subject, "test").to(subject.device), subject.labels("test")
         best = 0.0
 
         def watch(heads: list[nn.Linear]) -> None:
@@ -128,7 +128,7 @@ class Linear(Evaluation):
         rest = torch.ones(len(labels), dtype=torch.bool)
         rest[held] = False
         heads = self._train(subject, rest.nonzero().squeeze(1), rates, lambda _: None)
-        test, truth = self._test(subject, "train")[held.to(subject.device)], labels[held]
+        test, truth = _take(self._rows(subject, "train"), held, subject.device), labels[held]
         found = []
         for head in heads:
             with torch.no_grad():
@@ -141,12 +141,11 @@ class Linear(Evaluation):
             )
         return rates[best], len(held)
 
-    def _test(self, subject: Subject, part: Literal["train", "test"]) -> Tensor:
-        """(N, C): features of centre crops, on the device."""
+    def _rows(self, subject: Subject, part: Part) -> Tensor:
+        """(N, C): features of centre crops, where the subject keeps them."""
         recipe = RECIPES[self.recipe]
         blocks, mode = self.blocks or recipe.blocks, self.interpolation or recipe.interpolation
-        rows = subject.features(part, mode) if blocks == 1 else subject.last_blocks(part, blocks, mode)
-        return rows.to(subject.device)
+        return subject.features(part, mode) if blocks == 1 else subject.last_blocks(part, blocks, mode)
 
     def _train(
         self, subject: Subject, rows: Tensor, rates: list[float], watch: Callable[[list[nn.Linear]], None]
@@ -158,11 +157,12 @@ class Linear(Evaluation):
         batch = min(self.batch or recipe.batch, len(rows))
         epochs = self.epochs or recipe.epochs
         steps = -(-len(rows) // batch)
+        width = self._rows(subject, "test").shape[1]
         heads: list[nn.Linear] = []
         optimizers = []
         for rate in rates:
             spec = _optim(recipe, rate * batch / recipe.per, epochs)
-            heads.append(_head(self._width(subject), subject))
+            heads.append(_head(width, subject))
             optimizers.append(OPTIMIZERS[spec.name]([heads[-1].weight], [heads[-1].bias], spec))
         for epoch in range(epochs):
             shuffled = rows[torch.randperm(len(rows), generator=order)]
@@ -185,7 +185,7 @@ class Linear(Evaluation):
         """(B, C): the features of some labelled training pictures."""
         recipe = RECIPES[self.recipe]
         if self.features == "cached":
-            return self._test(subject, "train")[rows.to(subject.device)]
+            return _take(self._rows(subject, "train"), rows, subject.device)
         blocks, mode = self.blocks or recipe.blocks, self.interpolation or recipe.interpolation
         encoder, indices = subject.encoder, subject.indices("train")[rows]
 
@@ -195,8 +195,10 @@ class Linear(Evaluation):
         parts = indices.split(subject.batch)
         return torch.cat([subject.encode(subject.augmented("train", p, order, mode), forward) for p in parts])
 
-    def _width(self, subject: Subject) -> int:
-        return self._test(subject, "test").shape[1]
+
+def _take(features: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+    """Rows of features that may stand in host memory, on the device."""
+    return features[rows.to(features.device)].to(device, non_blocking=True)
 
 
 def _head(width: int, subject: Subject) -> nn.Linear:

@@ -1,0 +1,133 @@
+"""Linear probe, fine-tuning and logistic regression: what their knobs do, and a second opinion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from models.method import Moment
+from study.evaluations import EVALUATIONS, Subject
+from study.evaluations.finetune import Finetune
+from study.evaluations.linear import RECIPES, Linear, _optim
+from study.evaluations.logistic import STRENGTHS, Logistic, fit
+from study.optim import LARSSpec, lr_at
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_learns(recipe: str, subject: Subject) -> None:
+    scores = Linear(recipe=recipe, features="cached", lr=30.0 if recipe == "lewel_m" else 1.0).run(subject)
+    assert scores[0].metric == "top1"
+    assert scores[0].value > 90
+
+
+def test_schedules_are_the_papers() -> None:
+    def rate(recipe: str, epoch: int) -> float:
+        spec = _optim(RECIPES[recipe], 1.0, RECIPES[recipe].epochs)
+        return lr_at(spec, Moment(epoch * 7, 7, RECIPES[recipe].epochs))
+
+    assert [rate("lewel_b", e) for e in (0, 29, 30, 39, 40, 49)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    assert [rate("mcl", e) for e in (59, 60, 80)] == pytest.approx([1, 0.1, 0.01])
+    assert rate("esvit", 50) == pytest.approx(0.5)
+    assert rate("lewel_m", 30) == pytest.approx(0.75)
+    assert isinstance(_optim(RECIPES["lewel_m"], 1.0, 90), LARSSpec)
+
+
+def test_one_or_two_epochs_have_a_schedule(subject: Subject) -> None:
+    for epochs in (1, 2):
+        assert Linear(features="cached", epochs=epochs).run(subject)
+        assert Finetune(fraction=0.5, epochs=epochs).run(subject)
+
+
+def test_the_useful_rate_is_chosen_without_the_test_pictures(make_subject: Callable[..., Subject]) -> None:
+    linear = Linear(features="cached", epochs=10, lrs=[1e-6, 1.0])
+    subject = make_subject()
+    found = {s.metric: s for s in linear.run(subject)}
+    assert (found["lr"].value, found["lr"].n) == (1.0, 21)
+    alone = {s.metric: s.value for s in Linear(features="cached", epochs=10, lr=1.0).run(subject)}
+    assert found["top1"].value == alone["top1"]
+    blind = make_subject()
+    blind.dataset.test.labels[:] = 0
+    assert {s.metric: s.value for s in linear.run(blind)}["lr"] == 1.0
+
+
+def test_best_epoch_is_at_least_the_last(make_subject: Callable[..., Subject]) -> None:
+    found = {
+        s.metric: s.value for s in Linear(features="cached", best_epoch=True).run(make_subject(shuffled=True))
+    }
+    assert found["top1_best"] >= found["top1"]
+    assert "top1_best" not in {s.metric for s in Linear(features="cached", epochs=2).run(make_subject())}
+
+
+def test_augmented_features_differ_every_epoch(subject: Subject) -> None:
+    Linear(features="augmented", epochs=3).run(subject)
+    assert subject.encoder.seen == 3 * 210 + 350  # and the test pictures once
+
+
+def test_a_diverged_probe_says_so(subject: Subject) -> None:
+    with pytest.raises(ValueError, match="diverged"):
+        Linear(features="cached", lr=1e38, epochs=5).run(subject)
+
+
+def test_lr_and_lrs_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match=r"0\.1.*0\.2"):
+        Linear(lr=0.1, lrs=[0.2, 0.3])
+
+
+def test_finetuning_uses_a_balanced_part_of_the_labels(subject: Subject) -> None:
+    Finetune(fraction=0.1, epochs=2, batch=21).run(subject)
+    assert subject.encoder.seen == 0  # a copy was trained
+    kept = [len(subject.labels("train")) * 0.1]
+    assert kept == [21.0]
+
+
+def test_finetuning_moves_the_copy() -> None:
+    from study.evaluations.finetune import RATES
+
+    assert RATES[0.01] == (1e-4, 1.0)
+    assert RATES[0.1] == (0.01, 0.1)
+
+
+@pytest.mark.parametrize("strength", [1e-2, 1.0, 1e3])
+def test_logistic_fit_is_scikit_learns(strength: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(200, 6, generator=draw)
+    labels = (rows @ torch.randn(6, 4, generator=draw) + torch.randn(200, 4, generator=draw)).argmax(1)
+    weight, bias = fit(rows, labels, 4, strength, 1000, tolerance=1e-7)
+    theirs = LogisticRegression(C=1 / strength, max_iter=1000, tol=1e-7).fit(
+        rows.double().numpy(), labels.numpy()
+    )
+    assert np.allclose(weight.numpy(), theirs.coef_, atol=2e-3)
+    assert np.allclose(bias - bias.mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=2e-3)
+
+
+def test_the_search_finds_a_single_peak(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[float] = []
+    peak = 37
+
+    def crooked(rows, labels, classes, strength, iterations, start=None):  # type: ignore[no-untyped-def]
+        tried.append(strength)
+        wrong = min(1.0, abs(STRENGTHS.index(strength) - peak) / 97)  # this part of the pictures is misnamed
+        bias = torch.zeros(classes, dtype=torch.float64)
+        weight = torch.eye(classes, rows.shape[1], dtype=torch.float64)
+        weight[: int(wrong * 97)] = 0
+        return weight, bias
+
+    monkeypatch.setattr("study.evaluations.logistic.fit", crooked)
+    rows = torch.eye(97)
+    step = Logistic()._search(rows.repeat(2, 1), torch.arange(97).repeat(2), torch.arange(194) >= 97, 97)
+    assert step == peak
+    assert len(tried) == len(set(tried)) <= 15
+    assert (STRENGTHS[0], STRENGTHS[48], len(STRENGTHS)) == (1e-6, 1.0, 97)
+    assert STRENGTHS[-1] == pytest.approx(1e6)
+
+
+def test_logistic_reports_the_mean_over_classes(subject: Subject) -> None:
+    found = {s.metric: s for s in EVALUATIONS["logistic"](iterations=20).run(subject)}
+    assert found["mean_class"].value == 100
+    assert found["strength"].n == 42
