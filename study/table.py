@@ -175,11 +175,42 @@ def read(out: Path, table: str, study: str | None = None, columns: Sequence[str]
 def finished(out: Path, study: str | None = None) -> dict[str, str]:
     """Status by id of every trial whose row and scores can be read: what need not be run again, by status."""
     tables = Tables(Path(out), study)
-    rows, lost = tables.trials, set()
+    rows = tables.trials
     tables.read("scores", ["id"])
-    for path in tables.torn:
-        lost.add((Path(path).stem.rpartition("-")[0], _attempt(Path(path))))
-    return {row["id"]: row["status"] for row in rows if (row["id"], row["attempt"]) not in lost}
+    lost = {(Path(path).parent.name, Path(path).stem) for path in tables.torn}
+    return {
+        row["id"]: row["status"]
+        for row in rows
+        if (row["study"], f"{row['id']}-{row['attempt']}") not in lost
+    }
+
+
+def scores_of(out: Path, study: str, identity: str) -> list[Row]:
+    """The scores of one trial's last attempt, without reading the rest of the study."""
+    parts = _attempts(out, study, identity)
+    return _rows_of(parts[-1], "scores") if parts else []
+
+
+def adopt(out: Path, identity: str, study: str, arm: str, axes: Mapping[str, Any]) -> None:
+    """Give `study` the rows of a trial that another study of this store ran: the numbers are the trial's, the
+    arm and the axes are the study's."""
+    for folder in sorted((Path(out) / "tables" / "trials").glob("*/")):
+        for path in reversed(_attempts(out, folder.name, identity) if folder.name != study else []):
+            if trial := _rows_of(path, "trials"):
+                found = {**trial[0], "study": study, "arm": arm, "axes": dict(axes)}
+                record(out, found, _rows_of(path, "scores"), _rows_of(path, "curves"))
+                return
+
+
+def _attempts(out: Path, study: str, identity: str) -> list[Path]:
+    """The trials parts of one trial, first attempt first."""
+    return sorted((Path(out) / "tables" / "trials" / study).glob(f"{identity}-*.parquet"), key=_attempt)
+
+
+def _rows_of(path: Path, table: str) -> list[Row]:
+    """The rows of one attempt in `table`, whose trials part is `path`; none where they are absent or torn."""
+    part = _part(path.parents[2] / table / path.parent.name / path.name, SCHEMAS[table])
+    return [] if isinstance(part, str) else _decode(part, SCHEMAS[table].names)
 
 
 @dataclass
@@ -192,11 +223,13 @@ class Tables:
 
     @cached_property
     def trials(self) -> list[Row]:
-        """Rows of trials, one an id, in the order they finished, without the long `subset`."""
-        rows: dict[str, Row] = {}
-        for row in self._rows("trials", [name for name in SCHEMAS["trials"].names if name != "subset"]):
-            if row["id"] not in rows or row["attempt"] > rows[row["id"]]["attempt"]:
-                rows[row["id"]] = row
+        """Rows of trials, one a study and id, in the order they finished, without the long `subset`."""
+        rows: dict[tuple[str, str], Row] = {}
+        for study, row in self._rows(
+            "trials", [name for name in SCHEMAS["trials"].names if name != "subset"]
+        ):
+            if (study, row["id"]) not in rows or row["attempt"] > rows[study, row["id"]]["attempt"]:
+                rows[study, row["id"]] = {**row, "study": study}
         early = datetime.min.replace(tzinfo=UTC)
         return sorted(rows.values(), key=lambda r: (r["finished"] or r["started"] or early, r["id"]))
 
@@ -216,11 +249,13 @@ class Tables:
             raise ValueError(f"{table} has no column {sorted(unknown)}; it has {SCHEMAS[table].names}")
         rows = self.trials
         if table != "trials" or "subset" in (columns or ()):
-            live = {(row["id"], row["attempt"]) for row in rows}
-            rows = [row for row in self._rows(table, columns) if (row["id"], row["attempt"]) in live]
+            live = {(row["study"], row["id"], row["attempt"]) for row in rows}
+            found = self._rows(table, columns)
+            rows = [row for study, row in found if (study, row["id"], row["attempt"]) in live]
         return rows if columns is None else [{name: row[name] for name in columns} for row in rows]
 
-    def _rows(self, table: str, columns: Sequence[str] | None) -> list[Row]:
+    def _rows(self, table: str, columns: Sequence[str] | None) -> list[tuple[str, Row]]:
+        """The study and the row of all that can be read, of every attempt."""
         schema = SCHEMAS[table]
         names = [n for n in schema.names if columns is None or n in {"id", "attempt", *columns}]
         wanted = pa.schema([schema.field(name) for name in names])
@@ -238,10 +273,11 @@ class Tables:
                 TornPart,
                 stacklevel=3,
             )
-        good = [part for part in parts if isinstance(part, pa.Table)]
+        good = [(path.parent.name, part) for path, part in zip(paths, parts) if isinstance(part, pa.Table)]
         if not good:
             return []
-        return _decode(pa.concat_tables(good), names)
+        studies = [study for study, part in good for _ in range(len(part))]
+        return list(zip(studies, _decode(pa.concat_tables([part for _, part in good]), names)))
 
 
 def _part(path: Path, wanted: pa.Schema) -> pa.Table | str:
@@ -333,27 +369,3 @@ def _sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
-
-
-def scores_of(out: Path, study: str, identity: str) -> list[Row]:
-    """The scores of one trial's last attempt, without reading the rest of the study."""
-    folder = Path(out) / "tables" / "scores" / study
-    parts = sorted(folder.glob(f"{identity}-*.parquet"), key=_attempt)
-    if not parts:
-        return []
-    part = _part(parts[-1], SCHEMAS["scores"])
-    return [] if isinstance(part, str) else _decode(part, SCHEMAS["scores"].names)
-
-
-def adopt(out: Path, identity: str, study: str, arm: str, axes: Mapping[str, Any]) -> None:
-    """Give `study` the rows of a trial that another study of this store ran: the numbers are the trial's, the
-    arm and the axes are the study's."""
-    folders = sorted((Path(out) / "tables" / "trials").glob(f"*/{identity}-*.parquet"))
-    for path in folders:
-        other = Tables(Path(out), path.parent.name)
-        rows = [row for row in other.read("trials", SCHEMAS["trials"].names) if row["id"] == identity]
-        if rows and path.parent.name != study:
-            keep = [{k: v for k, v in r.items() if k not in ("id", "attempt")} for r in other.scores if r["id"] == identity]
-            curves = [{k: v for k, v in r.items() if k not in ("id", "attempt")} for r in other.curves if r["id"] == identity]
-            record(out, {**rows[-1], "study": study, "arm": arm, "axes": dict(axes)}, keep, curves)
-            return

@@ -1,0 +1,185 @@
+"""A study as its analyses see it: arms, configurations and seeds, with the scores of the runs that count."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from study.table import Row, Tables
+
+_SMALLER = ("error", "loss", "distance", "seconds", "memory")
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """What a study asks.
+
+    baseline: the arm that differences are taken to, None for the first. metrics: evaluation.metric. axes:
+    keys that vary. claims: dicts {say, a, b, metric, expect, margin, source, gate}. reproduces: {paper,
+    table}. arms: labels in the order of the file. sampled: keys that a sampler varies within an arm.
+    goals: max or min by metric, where the file says so. planned: trials by arm.
+    """
+
+    name: str
+    question: str = ""
+    baseline: str | None = None
+    metrics: list[str] = field(default_factory=list)
+    axes: list[str] = field(default_factory=list)
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    reproduces: dict[str, str] | None = None
+    arms: list[str] = field(default_factory=list)
+    sampled: list[str] = field(default_factory=list)
+    goals: dict[str, str] = field(default_factory=dict)
+    planned: dict[str, int] = field(default_factory=dict)
+
+    def higher_is_better(self, metric: str) -> bool:
+        """What the file says, else by the metric's name: an error, a distance or a cost is better small."""
+        if metric in self.goals:
+            return self.goals[metric] == "max"
+        return not any(word in metric.lower() for word in _SMALLER)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One point of a study: an arm with the values of its axes, to be run with several seeds."""
+
+    arm: str
+    key: str  # the axes as JSON: the same in every run of this configuration
+    axes: Mapping[str, Any]
+
+    @property
+    def named(self) -> bool:
+        """A named arm beside the grid, rather than a cell of it."""
+        return "arm" in self.axes
+
+
+class Runs:
+    """The trials of a study, gathered. Only runs that are done count for means; the others are counted."""
+
+    def __init__(self, tables: Tables, study: StudyView) -> None:
+        self.study = study
+        self.trials = [row for row in tables.trials if row["study"] == study.name]
+        self._tables = tables
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """Labels, in the file's order; those that only the tables know come last."""
+        return list(dict.fromkeys([*self.study.arms, *(row["arm"] for row in self.trials)]))
+
+    @cached_property
+    def baseline(self) -> str | None:
+        """The arm that the others are compared with."""
+        return self.study.baseline or (self.arms[0] if self.arms else None)
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Those of the study; where it names none, the accuracies that were measured."""
+        if self.study.metrics:
+            return list(self.study.metrics)
+        return sorted(m for m in self._values if m.endswith(".top1")) or sorted(self._values)[:4]
+
+    @cached_property
+    def configurations(self) -> dict[str, list[Configuration]]:
+        """By arm. A grid cell has one; a cell with sampled axes has one a sampled point."""
+        found: dict[str, dict[str, Configuration]] = {arm: {} for arm in self.arms}
+        for row in self.trials:
+            made = configuration(row)
+            found[row["arm"]].setdefault(made.key, made)
+        return {arm: list(points.values()) for arm, points in found.items()}
+
+    @cached_property
+    def _values(self) -> dict[str, dict[tuple[str, str], dict[int, float]]]:
+        """metric -> (arm, configuration) -> seed -> value, of runs that are done, at their last step."""
+        live = {row["id"]: row for row in self.trials if row["status"] == "done" and row["seed"] is not None}
+        last: dict[tuple[str, str], tuple[int, float]] = {}
+        for score in self._tables.scores:
+            if score["id"] not in live or score["value"] is None:
+                continue
+            at, step = (score["id"], f"{score['evaluation']}.{score['metric']}"), score["step"] or 0
+            if at not in last or step >= last[at][0]:
+                last[at] = (step, score["value"])
+        values: dict[str, dict[tuple[str, str], dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        for (identity, metric), (_, value) in last.items():
+            row = live[identity]
+            values[metric][row["arm"], configuration(row).key][row["seed"]] = value
+        return values
+
+    def values(self, metric: str, arm: str, key: str | None = None) -> dict[int, float]:
+        """seed -> value of one configuration; by default the one that stands for the arm (see `chosen`)."""
+        if key is None:
+            chosen = self.chosen(arm)
+            if chosen is None:
+                return {}
+            key = chosen.key
+        return dict(self._values.get(metric, {}).get((arm, key), {}))
+
+    def chosen(self, arm: str) -> Configuration | None:
+        """The configuration that stands for an arm: its only one, else the sampled point with the best mean.
+
+        Points with most finished seeds go first: one lucky seed must not beat a replicated mean.
+        """
+        points = self.configurations.get(arm, [])
+        if len(points) < 2 or not self.metrics:
+            return points[0] if points else None
+        metric = self.objective
+        sign = 1 if self.study.higher_is_better(metric) else -1
+
+        def rank(point: Configuration) -> tuple[int, float]:
+            values = list(self.values(metric, arm, point.key).values())
+            return (len(values), sign * sum(values) / len(values)) if values else (0, 0.0)
+
+        return max(points, key=rank)
+
+    @property
+    def objective(self) -> str:
+        """The metric by which a sampled point is chosen."""
+        measured = [m for m in self.study.goals if m in self._values]
+        return (measured or self.metrics)[0]
+
+    def paired_values(self, metric: str) -> dict[Configuration, dict[int, float]]:
+        """Of every arm's chosen configuration: seed -> value."""
+        found = {}
+        for arm in self.arms:
+            if (chosen := self.chosen(arm)) is not None:
+                found[chosen] = self.values(metric, arm, chosen.key)
+        return found
+
+    def statuses(self, arm: str | None = None) -> Counter[str]:
+        """How the trials of an arm (of all) ended."""
+        return Counter(row["status"] for row in self.trials if arm is None or row["arm"] == arm)
+
+    def failures(self, arm: str | None = None) -> str:
+        """Those not done, as `2 diverged, 1 failed`; empty when there are none."""
+        counts = self.statuses(arm)
+        return ", ".join(f"{n} {status}" for status, n in counts.most_common() if status != "done")
+
+    def selection_note(self) -> list[str]:
+        """A warning that the best of several sampled points is an optimist."""
+        most = max((len(points) for points in self.configurations.values()), default=0)
+        if most < 2:
+            return []
+        return [
+            f"an arm is shown at the best of up to {most} sampled points by {self.objective}: the best of "
+            "many looks better than it is; confirm it with fresh seeds"
+        ]
+
+
+def configuration(row: Row) -> Configuration:
+    """The configuration of a row of trials."""
+    axes = {key: value for key, value in (row["axes"] or {}).items() if key != "seed"}
+    return Configuration(row["arm"], json.dumps(axes, sort_keys=True, default=str), axes)
+
+
+def matches(axes: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
+    """Whether the axes have every value that a claim's side names."""
+    return all(key in axes and axes[key] == value for key, value in chosen.items())
+
+
+def label(axes: Mapping[str, Any], without: Iterable[str] = ()) -> str:
+    """Axes as a label, `groups=4, dim=64`; a named arm's name."""
+    left = {key: value for key, value in axes.items() if key not in set(without)}
+    named = str(left.pop("arm")) if "arm" in left else ""
+    parts = [f"{key.rpartition('.')[2]}={value}" for key, value in left.items()]
+    return ", ".join([named, *parts] if named else parts)
