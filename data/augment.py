@@ -8,7 +8,7 @@ passes over memory are what they cost.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -36,14 +36,14 @@ def brightness(x: Tensor, factor: Tensor) -> None:
 
 def contrast(x: Tensor, factor: Tensor) -> None:
     """x <- factor x + (1 - factor) mean grey of the picture. factor: (N,), at least 0."""
-    r, g, b = x.mean((2, 3), keepdim=True).split(1, 1)  # (N, 1, 1, 1)
-    x.lerp_(r * RED + g * GREEN + b * BLUE, _column(1 - factor, x))
+    mean = grey(x.mean((2, 3), keepdim=True)) * _column(1 - factor, x)  # (N, 1, 1, 1)
+    x.mul_(_column(factor, x)).add_(mean)
     _clamp(x, factor)
 
 
 def saturation(x: Tensor, factor: Tensor) -> None:
     """x <- factor x + (1 - factor) grey. factor: (N,), at least 0."""
-    x.lerp_(grey(x), _column(1 - factor, x))
+    x.lerp_(grey(x).expand_as(x), _column(1 - factor, x).expand_as(x))
     _clamp(x, factor)
 
 
@@ -157,31 +157,22 @@ def _blur_matrix(sigma: Tensor, length: int) -> Tensor:
 
 def _blur_strips(x: Tensor, sigma: float) -> None:
     """One view (3, H, W), strip by strip: each is a product with the one part of the matrix that is not 0."""
-    reach = math.ceil(REACH * sigma)
     channels, height, width = x.shape
-    lines = x.view(channels * height, width)
-    across = torch.empty_like(lines)
-    for start, stop, low, high, band in _strips(sigma, reach, width):
-        torch.mm(lines[:, low:high], band.T, out=across[:, start:stop])
-    rows = across.view(channels, height, width)
-    for start, stop, low, high, band in _strips(sigma, reach, height):
-        torch.bmm(band.expand(channels, -1, -1), rows[:, low:high], out=x[:, start:stop])
-
-
-def _strips(sigma: float, reach: int, length: int) -> Iterator[tuple[int, int, int, int, Tensor]]:
-    """Strips start:stop of an axis, the pixels low:high that they need, and their weights."""
-    wide = STRIP + 2 * reach
-    offset = torch.arange(-reach, reach + 1)
-    whole = torch.zeros(STRIP, wide)
-    kernel = _kernel(torch.tensor([sigma]), offset).expand(STRIP, -1)
-    whole.as_strided((STRIP, 2 * reach + 1), (wide + 1, 1)).copy_(kernel)
-    for start in range(0, length, STRIP):
-        stop = min(start + STRIP, length)
-        low, high = max(0, start - reach), min(length, stop + reach)
-        band = whole[: stop - start, low - start + reach : high - start + reach]
-        if low == 0 or high == length:
-            band = band.clone()
-            rows = whole[: stop - start]
-            band[:, 0] += rows[:, : low - start + reach].sum(1)  # the border's pixel, repeated outwards
-            band[:, -1] += rows[:, high - start + reach : stop - start + 2 * reach].sum(1)
-        yield start, stop, low, high, band
+    reach = math.ceil(REACH * sigma)
+    taps = 2 * reach + 1
+    band = torch.zeros(STRIP, STRIP + taps - 1)
+    kernel = _kernel(torch.tensor([sigma]), torch.arange(-reach, reach + 1))
+    band.as_strided((STRIP, taps), (STRIP + taps, 1)).copy_(kernel)  # each row one pixel further right
+    padded = F.pad(x, (reach, reach, reach, reach), mode="replicate")
+    tall = height + taps - 1
+    lines = padded.view(channels * tall, -1)
+    across = torch.empty(channels * tall, width)
+    for start in range(0, width, STRIP):
+        n = min(STRIP, width - start)
+        wide = slice(0, n + taps - 1)
+        torch.mm(lines[:, start:][:, wide], band[:n, wide].T, out=across[:, start : start + n])
+    rows = across.view(channels, tall, width)
+    for start in range(0, height, STRIP):
+        n = min(STRIP, height - start)
+        wide = slice(0, n + taps - 1)
+        torch.bmm(band[:n, wide].expand(channels, -1, -1), rows[:, start:][:, wide], out=x[:, start : start + n])
