@@ -1,0 +1,177 @@
+"""What a trial will cost, before it runs: from the tables where its like ran, else from stored costs.
+
+The stored model: a step takes a fixed time (dispatching its operations) plus its floating-point operations
+over the machine's rate; evaluations likewise. Its constants were fitted to laptop-scale runs on one core.
+Where the tables hold finished trials, the ratio of their measured to their modelled seconds corrects the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from data.views import plan as views_of
+from study.spec import TrialSpec, digest, from_json
+
+PICTURES = {
+    "digits": 1442,
+    "cifar10": 50_000,
+    "cifar100": 50_000,
+    "imagenet100": 126_689,
+    "imagenet": 1_281_167,
+}
+UNKNOWN_PICTURES = 10_000  # a folder's, which would have to be read
+
+# Multiply-adds of a forward pass a pixel of the picture.
+PER_PIXEL = {
+    "resnet18": 36e3,
+    "resnet34": 73e3,
+    "resnet50": 82e3,
+    "swin_t": 90e3,
+    "swin_s": 174e3,
+    "swin_b": 307e3,
+    "swin_tiny": 40e3,
+    "resnet_tiny": 19e3,
+}
+SMALL_STEM = 15.3  # times as much without the stride of 4 at the beginning
+DEFAULT_PER_PIXEL = 80e3
+
+# Views that go through the student (forward and backward) and the teacher (forward), and milliseconds a step
+# that a core needs beside the arithmetic. A method that is not listed: every view through both.
+STUDENT, TEACHER, FIXED = 0, 1, 2
+METHODS: dict[str, tuple[float | None, float, float]] = {
+    "byol": (2, 2, 12.0),
+    "moco_v2": (1, 1, 8.0),
+    "lewel_b": (2, 2, 18.0),
+    "lewel_m": (1, 1, 14.0),
+    "dino": (None, 2, 15.0),
+    "mcl": (2, 2, 30.0),
+    "mcl_supervised": (2, 0, 20.0),
+    "supervised": (1, 0, 6.0),
+}
+FIXED_MS = 15.0
+RATE = {"cpu": 2.0e10, "gpu": 2.5e13}  # floating-point operations a second: one core, one recent accelerator
+GPU_FIXED = 0.5  # of a core's fixed time a step
+VIEW_SECONDS = {"cpu": 1.1e-7, "gpu": 1e-9}  # a pixel of a view: cropping and augmenting
+
+
+@dataclass
+class Costs:
+    """What the tables say about costs: seconds by what ran, and how the model fared.
+
+    rows: rows of the table `trials`.
+    """
+
+    rows: Iterable[Mapping[str, Any]] = ()
+    device: str = "cpu"
+    exact: dict[str, float] = field(default_factory=dict)
+    ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        seconds: dict[str, list[float]] = {}
+        ratios: list[float] = []
+        for row in self.rows:
+            if row.get("status") != "done" or not row.get("seconds") or not isinstance(row.get("spec"), dict):
+                continue
+            seconds.setdefault(_likeness(row["spec"]), []).append(row["seconds"])
+            if len(ratios) < 200:
+                spec = _spec(row["spec"])
+                if spec is not None:
+                    ratios.append(
+                        row["seconds"] / modelled(spec, "cpu" if row.get("device") == "cpu" else "gpu")
+                    )
+        self.exact = {key: median(values) for key, values in seconds.items()}
+        self.ratio = median(ratios) if ratios else None
+
+    def seconds(self, spec: TrialSpec) -> float:
+        """Expected seconds of a trial on one core or one accelerator."""
+        known = self.exact.get(_likeness(spec.model_dump(mode="json")))
+        return known if known is not None else modelled(spec, self.device) * (self.ratio or 1.0)
+
+    @property
+    def source(self) -> str:
+        if self.exact:
+            return "from the trials in the tables"
+        return "from stored costs, within a factor of two or so"
+
+
+def _likeness(spec: Mapping[str, Any]) -> str:
+    """The same for trials that differ in their seed only."""
+    return digest({k: v for k, v in spec.items() if k != "seed"})
+
+
+def _spec(spec: Mapping[str, Any]) -> TrialSpec | None:
+    import json
+
+    try:
+        return from_json(json.dumps(spec))
+    except ValueError:  # of another version
+        return None
+
+
+def pictures(spec: TrialSpec) -> int:
+    """Pictures of the whole training split, as far as they are known without loading it."""
+    return PICTURES.get(spec.data.name, UNKNOWN_PICTURES)
+
+
+def modelled(spec: TrialSpec, device: str = "cpu") -> float:
+    """Seconds of a trial by the stored costs."""
+    train = max(spec.budget.batch, round(pictures(spec) * spec.data.fraction))
+    steps = train // spec.budget.batch * spec.budget.epochs
+    total = steps * step_seconds(spec, device)
+    return 0.5 + total + sum(_evaluation(spec, evaluation, device) for evaluation in spec.evaluate)
+
+
+def step_seconds(spec: TrialSpec, device: str) -> float:
+    """Seconds of one step of training."""
+    views = views_of(spec.views)
+    student, teacher, fixed = METHODS.get(spec.method.name, (None, float(len(views)), FIXED_MS))
+    pixels = [float(view.size**2) for view in views]
+    if student is None:
+        through, taught = sum(pixels), sum(pixels[: round(teacher)])
+    else:
+        through, taught = student * pixels[0], teacher * pixels[0]
+    heads = 2.0 * getattr(spec.method, "hidden", 0) * 2 * (getattr(spec.method, "dim", 256) + 512)
+    heads += 2.0 * getattr(spec.method, "out_dim", 0) * getattr(spec.method, "bottleneck", 0)
+    operations = 2 * per_pixel(spec) * (3 * through + taught) + 4 * len(pixels) * heads
+    fixed *= 1e-3 * spec.budget.accumulate * (1 if device == "cpu" else GPU_FIXED)
+    arithmetic = spec.budget.batch * operations / rate(spec, device)
+    return fixed + arithmetic + spec.budget.batch * sum(pixels) * VIEW_SECONDS[device]
+
+
+def per_pixel(spec: TrialSpec) -> float:
+    """Multiply-adds a pixel of the backbone's forward pass."""
+    backbone = spec.backbone
+    cost = PER_PIXEL.get(backbone.name, DEFAULT_PER_PIXEL)
+    if getattr(backbone, "stem", None) == "small":
+        cost *= SMALL_STEM
+    if backbone.name == "resnet_tiny":
+        cost *= (backbone.width / 16) ** 2 * backbone.blocks
+    return cost
+
+
+def rate(spec: TrialSpec, device: str) -> float:
+    faster = 2.0 if device == "gpu" and spec.budget.precision != "fp32" else 1.0
+    return RATE[device] * faster
+
+
+def _evaluation(spec: TrialSpec, evaluation: Any, device: str) -> float:
+    """Seconds of one evaluation: passes over the labelled pictures, forward or with gradients."""
+    count = pictures(spec)
+    forward = (
+        2 * per_pixel(spec) * spec.views.size**2 / rate(spec, device)
+        + spec.views.size**2 * VIEW_SECONDS[device] / 4
+    )
+    once = 1.25 * count * forward
+    name, epochs = evaluation.name, getattr(evaluation, "epochs", None)
+    if name == "linear":
+        epochs = epochs or 100
+        cached = getattr(evaluation, "features", "augmented") == "cached"
+        return once + epochs * (2e-5 * count if cached else once + 2e-5 * count)
+    if name == "finetune":
+        return once + 3 * (epochs or 50) * evaluation.fraction * once
+    if name == "logistic":
+        return once + 1e-3 * count
+    return once
