@@ -25,10 +25,13 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(EXIT_MISTAKE)
 
 
+SCALE_NAMES = ("laptop", "gpu", "paper")
+
+
 def add_study(parser: argparse.ArgumentParser) -> None:
     """The file, its scale and its overrides: what decides a study's numbers."""
     parser.add_argument("file", type=Path, help="the study file")
-    parser.add_argument("--scale", default="laptop", choices=("laptop", "gpu", "paper"), help="default: laptop")
+    parser.add_argument("--scale", default="laptop", choices=SCALE_NAMES, help="default: laptop")
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="optim.lr=0.1, seeds=5"
     )

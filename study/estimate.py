@@ -2,7 +2,7 @@
 
 The stored model: a step takes a fixed time (dispatching its operations) plus its floating-point operations
 over the machine's rate; evaluations likewise. Its constants were fitted to laptop-scale runs on one core.
-Where the tables hold finished trials, the ratio of their measured to their modelled seconds corrects the rest.
+Where the tables hold finished trials, the ratio of measured to modelled seconds corrects the rest.
 """
 
 from __future__ import annotations

@@ -42,6 +42,20 @@ class Mistakes(Exception):
         self.mistakes = sorted(unique, key=lambda m: (m.place or Place("", 0, 0), m.key, m.what))
         super().__init__("\n".join(str(m) for m in self.mistakes))
 
+    def records(self) -> list[dict[str, object]]:
+        """The same for a script: file, line, column (null where there is none), key, what, line_of_text."""
+        return [
+            {
+                "file": m.place.file if m.place else None,
+                "line": m.place.line if m.place else None,
+                "column": m.place.column if m.place else None,
+                "key": m.key,
+                "what": m.what,
+                "line_of_text": str(m),
+            }
+            for m in self.mistakes
+        ]
+
 
 def nearest(word: object, known: Iterable[object]) -> str:
     """` Did you mean 'x'?`, or nothing where no known word is near."""

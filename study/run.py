@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options = parse(run_parser(), arguments)
     try:
-        return _run(options)
+        return run_study(options)
     except Mistakes as error:
         print(error, file=sys.stderr)
         return EXIT_MISTAKE
@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(options: object) -> int:
+def run_study(options: object) -> int:
+    """Run or continue the study that parsed options name. Raises Mistakes."""
     from study.answer import answer, opening
     from study.conduct import Conductor, Where
     from study.plan import plan

@@ -114,6 +114,13 @@ class Source:
         self.arms: Block = blocks.get("arms") or Block(blocks.place)
 
 
+def scales_of(path: Path) -> list[str]:
+    """The scales that a file can be read at: those it names, and laptop. Raises Mistakes."""
+    scales = _included(document.read(path), path, ()).get("scales")
+    named = [name for name in SCALES if isinstance(scales, Block) and name in scales]
+    return list(dict.fromkeys(["laptop", *named]))
+
+
 def load(path: Path, scale: str = "laptop", overrides: Iterable[str] = ()) -> Source:
     """Read a study file at one scale, with `key=value` overrides. Raises Mistakes."""
     blocks = _included(document.read(path), path, ())

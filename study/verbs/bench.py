@@ -1,0 +1,24 @@
+"""Measure this machine against a plain way of doing the same."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+
+from study.mistake import Mistakes
+
+BENCHES = {  # name: the module with `run(print_line)`
+    "views": "study.bench_views",
+    "knn": "study.bench_knn",
+    "sweep": "study.bench_sweep",
+}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=BENCHES, help="what is measured")
+
+
+def run(options: argparse.Namespace) -> int:
+    importlib.import_module(BENCHES[options.name]).run(lambda line: print(line, flush=True))
+    return 0
