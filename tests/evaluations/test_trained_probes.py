@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from models.method import Moment
-from study.evaluations import EVALUATIONS, Subject
+from study.evaluations import EVALUATIONS, Subject, finetune
 from study.evaluations.finetune import Finetune
 from study.evaluations.linear import RECIPES, Linear, _optim
 from study.evaluations.logistic import STRENGTHS, Logistic, fit
@@ -19,7 +19,7 @@ from study.optim import LARSSpec, lr_at
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_learns(recipe: str, subject: Subject) -> None:
-    scores = Linear(recipe=recipe, features="cached", lr=30.0 if recipe == "lewel_m" else 1.0).run(subject)
+    scores = Linear(recipe=recipe, features="cached", lr=200.0 if recipe == "lewel_m" else 1.0).run(subject)
     assert scores[0].metric == "top1"
     assert scores[0].value > 90
 
@@ -69,9 +69,20 @@ def test_augmented_features_differ_every_epoch(subject: Subject) -> None:
     assert subject.encoder.seen == 3 * 210 + 350  # and the test pictures once
 
 
-def test_a_diverged_probe_says_so(subject: Subject) -> None:
-    with pytest.raises(ValueError, match="diverged"):
-        Linear(features="cached", lr=1e38, epochs=5).run(subject)
+@pytest.mark.parametrize("rates", [{"lr": 1e9}, {"lrs": [1e9, 1e10]}])
+def test_a_diverged_probe_says_so(rates: dict[str, object], subject: Subject) -> None:
+    plain = subject.features
+    subject.features = lambda part, mode="bicubic": plain(part, mode) * 1e20  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"diverged at .*1000000000"):
+        Linear(features="cached", epochs=5, **rates).run(subject)
+
+
+def test_a_rate_that_diverges_is_not_chosen(subject: Subject) -> None:
+    plain = subject.features
+    subject.features = lambda part, mode="bicubic": plain(part, mode) * 1e18  # type: ignore[method-assign]
+    found = {s.metric: s.value for s in Linear(features="cached", epochs=3, lrs=[1e9, 1e-18]).run(subject)}
+    assert found["lr"] == 1e-18
+    assert found["top1"] == 100
 
 
 def test_lr_and_lrs_exclude_each_other() -> None:
@@ -79,18 +90,30 @@ def test_lr_and_lrs_exclude_each_other() -> None:
         Linear(lr=0.1, lrs=[0.2, 0.3])
 
 
-def test_finetuning_uses_a_balanced_part_of_the_labels(subject: Subject) -> None:
+def test_finetuning_trains_a_copy_on_a_part_of_the_labels(subject: Subject) -> None:
+    used: list[torch.Tensor] = []
+    augmented = subject.augmented
+
+    def watched(part, indices, *rest):  # type: ignore[no-untyped-def]
+        used.append(indices)
+        return augmented(part, indices, *rest)
+
+    subject.augmented = watched  # type: ignore[method-assign]
     Finetune(fraction=0.1, epochs=2, batch=21).run(subject)
-    assert subject.encoder.seen == 0  # a copy was trained
-    kept = [len(subject.labels("train")) * 0.1]
-    assert kept == [21.0]
+    assert subject.encoder.seen == 0
+    rows = torch.cat(used).unique()
+    assert torch.equal(torch.bincount(subject.labels("train")[rows]), torch.full((7,), 3))
 
 
-def test_finetuning_moves_the_copy() -> None:
-    from study.evaluations.finetune import RATES
-
-    assert RATES[0.01] == (1e-4, 1.0)
-    assert RATES[0.1] == (0.01, 0.1)
+@pytest.mark.parametrize(("fraction", "rates"), [(0.01, (1e-4, 1.0)), (0.1, (0.01, 0.1))])
+def test_finetuning_takes_the_papers_rates(
+    fraction: float, rates: tuple[float, float], subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    build = finetune._optim
+    monkeypatch.setattr(finetune, "_optim", lambda rate, *rest: (seen.append(rate), build(rate, *rest))[1])
+    Finetune(fraction=fraction, epochs=1, batch=7).run(subject)
+    assert tuple(seen) == rates
 
 
 @pytest.mark.parametrize("strength", [1e-2, 1.0, 1e3])
@@ -115,7 +138,7 @@ def test_the_search_finds_a_single_peak(subject: Subject, monkeypatch: pytest.Mo
         wrong = min(1.0, abs(STRENGTHS.index(strength) - peak) / 97)  # this part of the pictures is misnamed
         bias = torch.zeros(classes, dtype=torch.float64)
         weight = torch.eye(classes, rows.shape[1], dtype=torch.float64)
-        weight[: int(wrong * 97)] = 0
+        weight[classes - round(wrong * 97) :] = 0
         return weight, bias
 
     monkeypatch.setattr("study.evaluations.logistic.fit", crooked)
