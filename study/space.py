@@ -264,7 +264,7 @@ def _grid(source: Source, found: list[Mistake]) -> dict[str, list[Any]]:
     return result
 
 
-_KINDS = ("log", "uniform", "int", "choice")
+SAMPLED_KINDS = ("log", "uniform", "int", "choice")
 
 
 def _dimensions(source: Source) -> list[Dimension]:
@@ -282,8 +282,8 @@ def _dimensions(source: Source) -> list[Dimension]:
             found.append(Mistake(place, f"search.{key}", what))
             continue
         kind, bounds = next(iter(value.items()))
-        if kind not in _KINDS:
-            what = f"unknown kind; known: {choices(_KINDS)}.{nearest(kind, _KINDS)}"
+        if kind not in SAMPLED_KINDS:
+            what = f"unknown kind; known: {choices(SAMPLED_KINDS)}.{nearest(kind, SAMPLED_KINDS)}"
         elif not isinstance(bounds, Items) or not bounds:
             what = f"{kind} needs a list, not {shown(bounds)}"
         elif kind == "choice":
@@ -398,7 +398,7 @@ def _named(space: Space) -> list[Mistake]:
     found = []
     source, settings = space.source, space.settings
     labels = [cell.label for cell in space.cells]
-    evaluations = {e.key for cell in space.cells for e in resolve_evaluations(cell)}
+    evaluations = {e.label for cell in space.cells for e in resolve_evaluations(cell)}
 
     def wrong(path: tuple[Any, ...], what: str) -> None:
         place = place_of(source.blocks, path, source.base.place, True)
@@ -415,9 +415,15 @@ def _named(space: Space) -> list[Mistake]:
               f"{nearest(settings.baseline, labels)}")
     for i, text in enumerate(settings.metrics):
         metric(("metrics", i), text)
-    if space.sampled and "objective" in source.blocks:
-        for objective in settings.objectives:
-            metric(("objective", "metric"), objective.metric)
+    if space.sampled:
+        several = isinstance(settings.objective, tuple)
+        for i, objective in enumerate(settings.objectives):
+            metric(("objective", i, "metric") if several else ("objective", "metric"), objective.metric)
+    if settings.scheduler.name != "none":
+        if settings.scheduler.metric.startswith("trial."):
+            wrong(("scheduler", "metric"), "must be of an evaluation, not a cost")
+        else:
+            metric(("scheduler", "metric"), settings.scheduler.metric)
     for i, claim in enumerate(settings.claims):
         metric(("claims", i, "metric"), claim.metric)
         for side in ("a", "b"):

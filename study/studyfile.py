@@ -41,13 +41,22 @@ class SamplerSpec(Spec):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of the sampler")
 
 
+class GuardSpec(Spec):
+    """Stopped points that are trained in full after the study, to see what the scheduler threw away."""
+
+    top: int = Field(1, ge=0, le=1000, description="the best of the stopped points of a cell")
+    random: int = Field(2, ge=0, le=1000, description="and so many at random")
+
+
 class SchedulerSpec(Spec):
     """Whether a trial may be stopped early; a stopped trial is recorded as pruned."""
 
     name: Literal["none", "asha", "median", "hyperband"] = Field("none", description="the rule")
     metric: str = Field("knn.top1", pattern=r"^[\w\-]+\.[\w\-]+$", description="measured at every rung; never the loss")
+    goal: Literal["max", "min"] = Field("max", description="which way the metric is better")
     grace: float = Field(0.2, gt=0, lt=1, description="share of the planned training before the first rung")
     eta: int = Field(3, ge=2, le=10, description="one of eta goes on at each rung")
+    guard: GuardSpec = GuardSpec()
 
 
 class StudyBudget(Spec):
