@@ -38,8 +38,9 @@ class _Joint(torch.autograd.Function):
         axes = [0, *range(2, x.dim())]
         shape = [1, -1, *[1] * (x.dim() - 2)]
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        count = _over_device(wide.new_full((1,), wide.numel() / wide.shape[1]), devices)
-        mean = _over_device(wide.sum(axes), devices) / count
+        rows = wide.new_full((1,), wide.numel() / wide.shape[1])
+        total, count = _over_device(torch.cat([wide.sum(axes), rows]), devices).split([wide.shape[1], 1])
+        mean = total / count
         centred = wide - mean.view(shape)
         var = _over_device(centred.square().sum(axes), devices) / count
         scale = torch.rsqrt(var + eps)
@@ -58,8 +59,8 @@ class _Joint(torch.autograd.Function):
         unit = (x.to(mean.dtype) - mean.view(shape)) * scale.view(shape)
         grad_bias = grad.sum(axes)
         grad_weight = (grad * unit).sum(axes)
-        shift = _over_device(grad_bias, ctx.devices) / count
-        tilt = _over_device(grad_weight, ctx.devices) / count
+        both = _over_device(torch.cat([grad_bias, grad_weight]), ctx.devices) / count
+        shift, tilt = both.chunk(2)
         inner = grad - shift.view(shape) - unit * tilt.view(shape)
         return (inner * (scale * weight).view(shape)).to(x.dtype), grad_weight, grad_bias, None, None
 
@@ -80,9 +81,9 @@ class _Chosen(nn.modules.batchnorm._BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         world = parallel.world()
         devices = self.devices or world
-        if not self.training or devices == world:
+        if not self.training or devices == world == 1:
             return super().forward(input)
-        if devices > world and devices % world == 0:
+        if devices % world == 0:
             return self._split(input, devices // world)
         if world % devices == 0:
             return self._joint(input, devices)
@@ -96,28 +97,40 @@ class _Chosen(nn.modules.batchnorm._BatchNorm):
         rows, channels = input.shape[:2]
         if rows % groups:
             raise ValueError(f"{rows} rows of batch norm cannot be split among {groups} virtual devices")
-        # (G b, C, ...) to (b, G C, ...): a group's channels become channels of their own.
-        wide = input.unflatten(0, (groups, rows // groups)).transpose(0, 1).flatten(1, 2)
-        mean, var = self.running_mean, self.running_var
-        means = None if mean is None else mean.repeat(groups)
-        variances = None if var is None else var.repeat(groups)
-        weight, bias = self._affine(input)
-        out = F.batch_norm(
-            wide, means, variances, weight.repeat(groups), bias.repeat(groups), True, self._rate(), self.eps
-        )
-        if mean is not None and var is not None and means is not None and variances is not None:
-            mean.copy_(means.view(groups, channels).mean(0))
-            var.copy_(variances.view(groups, channels).mean(0))
-        return out.unflatten(1, (groups, channels)).transpose(0, 1).flatten(0, 1)
+        # Copies, one a group: autograd keeps what batch_norm is given, and the running ones change below.
+        means = None if self.running_mean is None else self.running_mean.repeat(groups)
+        variances = None if self.running_var is None else self.running_var.repeat(groups)
+        weight, bias = (value.repeat(groups) for value in self._affine(input))
+        rate = self._rate()
+        if groups == 1:
+            out = F.batch_norm(input, means, variances, weight, bias, True, rate, self.eps)
+        else:
+            # (G b, C, ...) to (b, G C, ...): a group's channels become channels of their own.
+            wide = input.unflatten(0, (groups, rows // groups)).transpose(0, 1).flatten(1, 2)
+            out = F.batch_norm(wide, means, variances, weight, bias, True, rate, self.eps)
+            out = out.unflatten(1, (groups, channels)).transpose(0, 1).flatten(0, 1)
+        if means is not None and variances is not None:
+            parts = means.view(groups, channels), variances.view(groups, channels)
+            self._settle(parts[0].mean(0), parts[1].mean(0))
+        return out
+
+    def _settle(self, mean: Tensor, var: Tensor, differ: bool = True) -> None:
+        """Running statistics become the mean over processes: what is evaluated, saved, or followed by a
+        teacher is the same in each."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        if differ:
+            mean, var = parallel.plain_mean(torch.stack([mean, var]))
+        self.running_mean.copy_(mean)
+        self.running_var.copy_(var)
 
     def _joint(self, input: Tensor, devices: int) -> Tensor:
         out, mean, var, count = _Joint.apply(input, *self._affine(input), self.eps, devices)
         rate = self._rate()
         if self.running_mean is not None and self.running_var is not None:
-            with torch.no_grad():
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
-                unbiased = (var * count / (count - 1)).to(self.running_var.dtype)
-                self.running_var.lerp_(unbiased, rate)
+            unbiased = (var * count / (count - 1)).to(self.running_var.dtype)
+            new = self.running_mean.lerp(mean.to(self.running_mean.dtype), rate)
+            self._settle(new, self.running_var.lerp(unbiased, rate), devices > 1)
         return out
 
     def _affine(self, input: Tensor) -> tuple[Tensor, Tensor]:
