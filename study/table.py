@@ -4,6 +4,11 @@
     out/tables/scores/<study>/<id>-<attempt>.parquet     a row for every number an evaluation gave
     out/tables/curves/<study>/<id>-<attempt>.parquet     a row for every point of a training curve
 
+and two of the search, one part a row:
+
+    out/tables/points/<study>/<digest>-<index>.parquet   a sampled point, rewritten when it has ended
+    out/tables/rungs/<study>/<id>-<rung>.parquet         what a trial measured at a rung, and if it went on
+
 Every part is an ordinary Parquet file: DuckDB, Polars and pandas read `out/tables/trials/**/*.parquet`. A
 trial that was tried again has several attempts; `read` gives the last, another reader joins on (id, attempt).
 """
@@ -25,8 +30,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-VERSION = "1"
-STATUSES = ("done", "pruned", "diverged", "collapsed", "failed", "interrupted")
+from study.columns import STATUSES, TABLES, VERSION
+
 Row = dict[str, Any]
 
 
@@ -34,77 +39,29 @@ class TornPart(UserWarning):
     """A part that cannot be read, or is no part of its table; its trial counts as not done."""
 
 
-def _column(name: str, kind: pa.DataType, unit: str, meaning: str, *, needed: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=not needed, metadata={"unit": unit, "meaning": meaning})
-
-
-_ID = _column("id", pa.string(), "", "hash of the whole resolved spec: the trial's name", needed=True)
-_ATTEMPT = _column(
-    "attempt", pa.int32(), "count", "1 for the first run of this id; the highest counts", needed=True
-)
-_TIME = pa.timestamp("us", tz="UTC")
-
-SCHEMAS: dict[str, pa.Schema] = {
-    "trials": pa.schema(
-        [
-            _ID,
-            _ATTEMPT,
-            _column("study", pa.string(), "", "name of the study", needed=True),
-            _column(
-                "arm", pa.string(), "", "label of what is compared, such as groups=4 or byol", needed=True
-            ),
-            _column("seed", pa.int64(), "", "seed of the paired block: arms with one seed share data order"),
-            _column("status", pa.string(), "", "one of " + ", ".join(STATUSES), needed=True),
-            _column("reason", pa.string(), "", "why the trial did not end as done, in a sentence"),
-            _column("spec", pa.string(), "JSON", "the whole resolved spec"),
-            _column(
-                "axes", pa.string(), "JSON", "the parameters that vary in this study, and their values here"
-            ),
-            _column("epochs_planned", pa.float64(), "epochs", "length of the planned training"),
-            _column("epochs_done", pa.float64(), "epochs", "length of the training that was done"),
-            _column("seconds", pa.float64(), "s", "wall time of training and evaluations"),
-            _column(
-                "device", pa.string(), "", "device the trial ran on, such as cpu or the accelerator's name"
-            ),
-            _column("workers", pa.int32(), "count", "processes that trained together, one device each"),
-            _column("parameters", pa.int64(), "count", "trainable parameters of the whole method"),
-            _column("peak_memory_mb", pa.float64(), "MiB", "largest memory held by one worker"),
-            _column("started", _TIME, "UTC", "when the attempt began"),
-            _column("finished", _TIME, "UTC", "when the attempt ended"),
-            _column("code", pa.string(), "", "digest of the code that ran"),
-            _column(
-                "environment", pa.string(), "JSON", "versions of the packages and the machine's description"
-            ),
-            _column("data_fingerprint", pa.string(), "", "digest of the pictures and labels that were used"),
-            _column("subset", pa.list_(pa.int32()), "index", "pictures of the training split that were used"),
-        ],
-        metadata={"table": "trials", "schema_version": VERSION},
-    ),
-    "scores": pa.schema(
-        [
-            _ID,
-            _ATTEMPT,
-            _column("evaluation", pa.string(), "", "name of the evaluation, such as knn", needed=True),
-            _column("metric", pa.string(), "", "name of the number, such as top1", needed=True),
-            _column("value", pa.float64(), "of the metric", "the number; absent where it was not finite"),
-            _column("n", pa.int64(), "count", "test items that the number is a mean over"),
-            _column("step", pa.int64(), "steps", "optimiser's steps done when it was measured"),
-        ],
-        metadata={"table": "scores", "schema_version": VERSION},
-    ),
-    "curves": pa.schema(
-        [
-            _ID,
-            _ATTEMPT,
-            _column("step", pa.int64(), "steps", "optimiser's steps done", needed=True),
-            _column("epoch", pa.float64(), "epochs", "passes over the training pictures done"),
-            _column("name", pa.string(), "", "what was measured, such as loss or lr", needed=True),
-            _column("value", pa.float64(), "of the name", "the number; absent where it was not a number"),
-        ],
-        metadata={"table": "curves", "schema_version": VERSION},
-    ),
+_KINDS = {
+    "string": pa.string(),
+    "json": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "utc": pa.timestamp("us", tz="UTC"),
+    "list of int32": pa.list_(pa.int32()),
+    "list of int64": pa.list_(pa.int64()),
+    "list of double": pa.list_(pa.float64()),
 }
-_JSON = {"spec", "axes", "environment"}
+
+
+def _schema(table: str) -> pa.Schema:
+    fields = [
+        pa.field(c.name, _KINDS[c.kind], not c.needed, metadata={"unit": c.unit, "meaning": c.meaning})
+        for c in TABLES[table]
+    ]
+    return pa.schema(fields, metadata={"table": table, "schema_version": VERSION})
+
+
+SCHEMAS: dict[str, pa.Schema] = {table: _schema(table) for table in TABLES}
+_JSON = {column.name for columns in TABLES.values() for column in columns if column.kind == "json"}
 _CODECS = {name: "none" for name in SCHEMAS["trials"].names if name != "subset"}
 _CODECS |= {"spec": "zstd", "environment": "zstd", "subset.list.element": "zstd"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]*")
@@ -191,6 +148,15 @@ def scores_of(out: Path, study: str, identity: str) -> list[Row]:
     return _rows_of(parts[-1], "scores") if parts else []
 
 
+def rows_of(out: Path, table: str, study: str, pattern: str) -> list[Row]:
+    """Rows of the parts of one study whose names match a glob pattern, such as `*-0`, torn ones left out."""
+    found: list[Row] = []
+    for path in sorted((Path(out) / "tables" / table / study).glob(f"{pattern}.parquet")):
+        part = _part(path, SCHEMAS[table])
+        found += [] if isinstance(part, str) else _decode(part, SCHEMAS[table].names)
+    return found
+
+
 def adopt(out: Path, identity: str, study: str, arm: str, axes: Mapping[str, Any]) -> None:
     """Give `study` the rows of a trial that another study of this store ran: the numbers are the trial's, the
     arm and the axes are the study's."""
@@ -247,6 +213,9 @@ class Tables:
         """As the function `read`; `columns` names those wanted, all of them by default."""
         if unknown := set(columns or ()) - set(SCHEMAS[table].names):
             raise ValueError(f"{table} has no column {sorted(unknown)}; it has {SCHEMAS[table].names}")
+        if "attempt" not in SCHEMAS[table].names:  # of the search, which belongs to no attempt
+            rows = [row for _, row in self._rows(table, columns)]
+            return rows if columns is None else [{name: row[name] for name in columns} for row in rows]
         rows = self.trials
         if table != "trials" or "subset" in (columns or ()):
             live = {(row["study"], row["id"], row["attempt"]) for row in rows}
@@ -322,7 +291,7 @@ def _encode(table: str, rows: Iterable[Mapping[str, Any]]) -> bytes:
     for row in rows:
         if unknown := set(row) - set(schema.names):
             raise ValueError(f"{table} has no column {sorted(unknown)}; it has {', '.join(schema.names)}")
-        row = {"attempt": 1, **row}
+        row = {"attempt": 1, **row} if "attempt" in schema.names else row
         for f in schema:
             if not f.nullable and row.get(f.name) is None:
                 raise ValueError(f"a row of {table} needs {f.name!r}: {f.metadata[b'meaning'].decode()}")

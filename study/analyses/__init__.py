@@ -3,13 +3,31 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from study.analyses import question
+from study.analyses import (
+    ablation,
+    accounting,
+    claims,
+    cost,
+    effects,
+    importance,
+    low_data,
+    power,
+    question,
+)
 from study.analyses.answer import Answer
 from study.analyses.runs import StudyView
 from study.table import Tables
 
 ANALYSES: Mapping[str, Callable[[Tables, StudyView], Answer]] = {
     "question": question.run,
+    "claims": claims.run,
+    "ablation": ablation.run,
+    "effects": effects.run,
+    "importance": importance.run,
+    "low_data": low_data.run,
+    "cost": cost.run,
+    "power": power.run,
+    "accounting": accounting.run,
 }
 
 __all__ = ["ANALYSES", "Answer", "StudyView", "Tables", "view"]
