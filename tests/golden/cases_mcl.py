@@ -28,9 +28,9 @@ def double(array: np.ndarray) -> Tensor:
 
 def group(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
     """The arrays under prefix/, integers kept."""
-    found = {k.removeprefix(prefix + "/"): torch.from_numpy(np.array(v)) for k, v in arrays.items()}
-    chosen = {k: v for k, v in found.items() if prefix + "/" + k in arrays}
-    return {k: v.double() if v.is_floating_point() else v for k, v in chosen.items()}
+    start = f"{prefix}/"
+    found = {k.removeprefix(start): torch.from_numpy(v) for k, v in arrays.items() if k.startswith(start)}
+    return {k: v.double() if v.is_floating_point() else v for k, v in found.items()}
 
 
 def gradients(module: nn.Module, prefix: str, rename: Callable[[str], str] = str) -> Made:
@@ -306,3 +306,5 @@ CASES = {
     "mcl_schedules": schedules,
     "mcl_param_groups": param_groups,
 }
+
+TOLERANCES = {"mcl_forward_train_full": (1e-7, 1e-10), "mcl_schedules": (1e-12, 0.0)}
