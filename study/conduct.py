@@ -253,4 +253,4 @@ def headlines(space: Space) -> list[str]:
     from study.space import resolve_evaluations
 
     names = [e for cell in space.cells for e in resolve_evaluations(cell)]
-    return list(dict.fromkeys(f"{e.key}.{getattr(e, 'headline', 'top1')}" for e in names))[:4]
+    return list(dict.fromkeys(f"{e.label}.{getattr(e, 'headline', 'top1')}" for e in names))[:4]

@@ -24,7 +24,7 @@ def crosscheck(spec: TrialSpec) -> list[tuple[tuple[str, ...], str]]:
     warmup = getattr(spec.optim, "warmup", 0)
     if isinstance(warmup, int | float) and warmup > budget.epochs:
         found.append((("optim", "warmup"), f"is {warmup} epochs, more than budget.epochs {budget.epochs}"))
-    labels = [e.key for e in spec.evaluate]
+    labels = [e.label for e in spec.evaluate]
     for label in {x for x in labels if labels.count(x) > 1}:
         found.append((("evaluate",), f"'{label}' stands twice; give one of them another `label`"))
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 import torch
@@ -309,14 +309,17 @@ def build(method: nn.Module, spec: OptimSpec) -> Optimizer:
     )
 
 
-def apply(optimizer: Optimizer, spec: OptimSpec, moment: Moment) -> Tensor:
+def apply(
+    optimizer: Optimizer, spec: OptimSpec, moment: Moment, step: Callable[[], object] | None = None
+) -> Tensor:
     """Set this step's rates, clip the gradients as `spec` says, and step. Returns the gradients' norm before
-    clipping, of all tensors together. Gradients must be unscaled."""
+    clipping, of all tensors together. Gradients must be unscaled. step: what steps the optimiser, where a
+    loss scaler has a say in it."""
     for group in optimizer.param_groups:
         group["lr"] = lr_at(spec, moment)
         group["weight_decay"] = 0.0 if group["excluded"] else weight_decay_at(spec, moment)
     norm = clip(optimizer.parameters, spec)
-    optimizer.step()
+    (step or optimizer.step)()
     return norm
 
 

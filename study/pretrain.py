@@ -212,7 +212,6 @@ class _Training:
 
     def _step(self, moment: Moment) -> tuple[float, Step]:
         torch.manual_seed(mixed("step", self.spec.seed, moment.step, parallel.rank()))
-        optim.apply(self.optimizer, self.spec.optim, moment)
         self.optimizer.zero_grad(set_to_none=True)
         self.method.prepare(moment)
         memos, terms, loss, last = [], {}, 0.0, None
@@ -234,11 +233,10 @@ class _Training:
             return loss, last
         self.bad = 0
         if moment.step % self.every == 0:
-            self._record({"loss": loss, **terms, "lr": self.optimizer.param_groups[0]["lr"]})
-        self.scaler.unscale_(self.optimizer)
+            self._record({"loss": loss, **terms, "lr": optim.lr_at(self.spec.optim, moment)})
+        self.scaler.unscale_(self.optimizer)  # type: ignore[arg-type]
         self.method.trim(moment)
-        optim.clip(self.method, self.spec.optim)
-        self.scaler.step(self.optimizer)
+        optim.apply(self.optimizer, self.spec.optim, moment, lambda: self.scaler.step(self.optimizer))  # type: ignore[arg-type]
         self.scaler.update()
         self.method.update(_joined(memos), moment)
         return loss, last

@@ -63,12 +63,12 @@ def evaluate(spec: TrialSpec, given: Subject, step: int, only: set[str] | None =
     """Every evaluation of the spec (or those labelled in `only`), as rows of the table `scores`."""
     rows = []
     for evaluation in spec.evaluate:
-        if only is not None and evaluation.key not in only:
+        if only is not None and evaluation.label not in only:
             continue
         torch.manual_seed(spec.seed)
         for score in evaluation.run(given):
             at = step if score.step is None else score.step
-            row = {"evaluation": evaluation.key, "metric": score.metric, "value": score.value, "n": score.n}
+            row = {"evaluation": evaluation.label, "metric": score.metric, "value": score.value, "n": score.n}
             rows.append({**row, "step": at})
     return rows
 
