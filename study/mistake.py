@@ -43,7 +43,7 @@ class Mistakes(Exception):
         super().__init__("\n".join(str(m) for m in self.mistakes))
 
     def records(self) -> list[dict[str, object]]:
-        """The same for a script: file, line, column (null where there is none), key, what, line_of_text."""
+        """The same for a script: file, line, column (null where there is none), key, what, message."""
         return [
             {
                 "file": m.place.file if m.place else None,
@@ -51,7 +51,7 @@ class Mistakes(Exception):
                 "column": m.place.column if m.place else None,
                 "key": m.key,
                 "what": m.what,
-                "line_of_text": str(m),
+                "message": str(m),
             }
             for m in self.mistakes
         ]

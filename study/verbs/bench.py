@@ -20,5 +20,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    importlib.import_module(BENCHES[options.name]).run(lambda line: print(line, flush=True))
+    name = BENCHES[options.name]
+    if importlib.util.find_spec(name) is None:
+        raise Mistakes(f"bench {options.name}: is not part of this installation ({name})")
+    importlib.import_module(name).run(lambda line: print(line, flush=True))
     return 0

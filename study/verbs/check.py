@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             continue
         if record["mistakes"]:
-            print("\n".join(m["line_of_text"] for m in record["mistakes"]), file=sys.stderr)
+            print("\n".join(m["message"] for m in record["mistakes"]), file=sys.stderr)
         else:
             print(f"{record['file']}: good; " + "; ".join(record["scales"]))
     return EXIT_MISTAKE if any(record["mistakes"] for record in records) else 0
@@ -52,7 +52,7 @@ def check(file: Path, scale: str | None, overrides: list[str]) -> dict[str, Any]
 
             space = Space(source)
         except Mistakes as error:
-            found |= {record["line_of_text"]: record for record in error.records()}
+            found |= {record["message"]: record for record in error.records()}
         else:
             good.append(f"{name}: {len(space.cells)} arms, {space.count()} trials")
     return {"file": str(file), "scales": good, "mistakes": list(found.values())}

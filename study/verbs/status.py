@@ -1,4 +1,4 @@
-"""How a study stands: planned, running, done, pruned, diverged, collapsed, failed by cause; time and cost left."""
+"""How a study stands: planned, running, done, pruned, diverged, collapsed, failed by cause; what is left."""
 
 from __future__ import annotations
 
