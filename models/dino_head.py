@@ -27,12 +27,15 @@ class Prototypes(nn.Module):
 
 
 class DinoHead(nn.Module):
-    """(N, dim) -> logits (N, K): (Linear, [norm,] GELU) x (layers - 1), Linear, unit length, prototypes."""
+    """(N, dim) -> logits (N, K): (Linear, [norm,] GELU) x (layers - 1), Linear, unit length, prototypes.
+
+    prototypes: K; None gives a head that only projects.
+    """
 
     def __init__(
         self,
         dim: int,
-        prototypes: int,
+        prototypes: int | None,
         hidden: int = 2048,
         bottleneck: int = 256,
         layers: int = 3,
@@ -54,7 +57,8 @@ class DinoHead(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
-        self.last_layer = Prototypes(bottleneck, prototypes, fixed_norm)
+        if prototypes is not None:
+            self.last_layer = Prototypes(bottleneck, prototypes, fixed_norm)
 
     def project(self, x: Tensor) -> Tensor:
         """(..., dim) -> points on the bottleneck's unit sphere (..., bottleneck)."""

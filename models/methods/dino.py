@@ -118,10 +118,10 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-        def head() -> DinoHead:
+        def head(prototypes: int | None) -> DinoHead:
             return DinoHead(
                 backbone.channels,
-                spec.out_dim,
+                prototypes,
                 spec.hidden,
                 spec.bottleneck,
                 spec.layers,
@@ -129,9 +129,9 @@ class Network(nn.Module):
                 BatchNorm1d if spec.head_norm else None,
             )
 
-        self.head = head()
+        self.head = head(spec.out_dim)
         if spec.matching != "none":
-            self.head_dense = head()
+            self.head_dense = head(None if spec.region_metric == "mse" else spec.out_dim)
 
     def features(self, views: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Pooled (B, V, C) and the dense map of every view, V x (B, C, H_v, W_v).
@@ -185,7 +185,7 @@ class Dino(Method):
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         without_drop_path(self.teacher)
         self.register_buffer("centre", torch.zeros(spec.out_dim))
-        if spec.matching != "none":
+        if spec.matching != "none" and spec.region_metric == "cross_entropy":
             self.register_buffer("centre_dense", torch.zeros(spec.out_dim))
 
     @property

@@ -63,6 +63,14 @@ SMALL: dict[str, Small] = {
     "dino": Small(DinoSpec(**DINO), **SWIN),
     "dino, similarity": Small(DinoSpec(**DINO, matching="similarity"), **SWIN),
     "dino, geometric": Small(DinoSpec(**DINO, matching="geometric"), **SWIN),
+    "dino, optimal transport": Small(DinoSpec(**DINO, matching="optimal_transport"), **SWIN),
+    "dino, teacher's places": Small(
+        DinoSpec(**DINO, matching="geometric", direction="teacher", threshold=False, globals=3), **SWIN
+    ),
+    "dino, squared error": Small(DinoSpec(**DINO, matching="similarity", region_metric="mse"), **SWIN),
+    "dino, batch norms": Small(
+        DinoSpec(**DINO, matching="geometric", head_norm=True), sizes=(16, 16, 8), teacher="teacher"
+    ),
     "mcl": Small(MCLSpec(**LEVELS, dim=8, hidden=12), sizes=(16,) * 4),
     "mcl_supervised": Small(MCLSupervisedSpec(**LEVELS, classes=CLASSES), teacher=None),
     "supervised": Small(SupervisedSpec(classes=CLASSES, batch_norm="sync"), teacher=None),
