@@ -19,7 +19,7 @@ from data.draws import Draws
 RED, GREEN, BLUE = 0.2989, 0.587, 0.114  # of grey, as torchvision weighs them
 LEAST_SIGMA = 0.25  # pixels; a narrower blur changes no value by 1/1000
 REACH = 3.0  # standard deviations that a blur's kernel spans to each side
-STRIP = 32  # pixels of a view that a blur computes at once
+STRIP = 16  # pixels of a row or column that one small product of a blur gives
 
 
 def grey(x: Tensor) -> Tensor:
@@ -50,28 +50,25 @@ def saturation(x: Tensor, factor: Tensor) -> None:
 def hue(x: Tensor, turn: Tensor) -> None:
     """Turns the hue, in HSV. turn: (N,) in [-0.5, 0.5], parts of the circle.
 
-    With M and m the largest and smallest channel, C = M - m and h in [0, 6) the turned hue, RGB is again
-    R = m + C clamp(|h - 3| - 1, 0, 1), G = M - C clamp(|h - 2| - 1, 0, 1), B = M - C clamp(|h - 4| - 1, 0, 1).
-    The cases of h are sums with masks of 0 and 1: torch.where costs ten times as much on a processor.
+    With M and m the largest and smallest channel, C = M - m and h in [0, 6) the hue, C |h - 3| is
+    R - G - B + 2M - m and h is above 3 where B > G: no case has to be told from another, and torch.where
+    costs ten sums on a processor. With the turned h, R = m + C clamp(|h - 3| - 1, 0, 1),
+    G = M - C clamp(|h - 2| - 1, 0, 1) and B = M - C clamp(|h - 4| - 1, 0, 1).
     """
     r, g, b = x.unbind(1)  # (N, H, W)
-    most, least = torch.maximum(r, g), torch.minimum(r, g)
-    torch.maximum(most, b, out=most)
-    torch.minimum(least, b, out=least)
+    most, least = torch.maximum(g, b), torch.minimum(g, b)
+    torch.maximum(most, r, out=most)
+    torch.minimum(least, r, out=least)
     chroma = most - least
-    red = r.clone().eq_(most)
-    green = g.clone().eq_(most)
-    green.addcmul_(green, red, value=-1)  # red counts first where two are equal
-    h = r - g  # blue is largest: h = 4 + (r - g) / C
-    h.addcmul_(red, (g - b).sub_(h)).addcmul_(green, (b - r).sub_(r - g))
-    h.div_(chroma.clamp(min=1e-9))  # in [-1, 1]; 0 where there is no colour
-    h.sub_(red, alpha=4).sub_(green, alpha=2).mul_(1 / 6)
-    h.add_(turn.to(x.device)[:, None, None] + (4 / 6 + 1)).frac_().mul_(6)  # positive before frac
+    h = (r - g).sub_(b).add_(most, alpha=2).sub_(least).copysign_(b - g)
+    six = chroma.mul(6).clamp_(min=1e-9)  # 0 / 1e-9 = 0 where there is no colour
+    h.div_(six).add_((turn.to(x.device) + 1.5)[:, None, None]).frac_()  # parts of the circle; positive before
     least.sub_(chroma)
     most.add_(chroma)
-    torch.addcmul(least, chroma, torch.sub(h, 3, out=red).abs_().clamp_(1, 2), out=r)
-    torch.addcmul(most, chroma, torch.sub(h, 2, out=red).abs_().clamp_(1, 2), value=-1, out=g)
-    torch.addcmul(most, chroma, h.sub_(4).abs_().clamp_(1, 2), value=-1, out=b)
+    ramp = chroma  # its memory is used again
+    torch.addcmul(least, six, torch.sub(h, 3 / 6, out=ramp).abs_().clamp_(1 / 6, 2 / 6), out=r)
+    torch.addcmul(most, six, torch.sub(h, 2 / 6, out=ramp).abs_().clamp_(1 / 6, 2 / 6), value=-1, out=g)
+    torch.addcmul(most, six, h.sub_(4 / 6).abs_().clamp_(1 / 6, 2 / 6), value=-1, out=b)
 
 
 def greyscale(x: Tensor) -> None:
@@ -82,7 +79,7 @@ def greyscale(x: Tensor) -> None:
 def blur(x: Tensor, sigma: Tensor) -> None:
     """A Gaussian blur, the border's pixels repeated outwards as Pillow does. sigma: (N,) pixels."""
     n, channels, height, width = x.shape
-    if x.device.type == "cpu" and max(height, width) > 2 * STRIP:
+    if x.device.type == "cpu" and max(height, width) > 4 * STRIP:
         for row, s in enumerate(sigma.tolist()):
             _blur_strips(x[row], s)
         return
@@ -156,23 +153,30 @@ def _blur_matrix(sigma: Tensor, length: int) -> Tensor:
 
 
 def _blur_strips(x: Tensor, sigma: float) -> None:
-    """One view (3, H, W), strip by strip: each is a product with the one part of the matrix that is not 0."""
+    """One view (3, H, W), in strips: the part of the matrix that is not 0 is the same small band for each.
+
+    The strips overlap in what they read, so they are strided views of one padded picture, and an axis is
+    one batched product.
+    """
     channels, height, width = x.shape
     reach = math.ceil(REACH * sigma)
-    taps = 2 * reach + 1
-    band = torch.zeros(STRIP, STRIP + taps - 1)
+    wide = STRIP + 2 * reach
+    columns, lines = math.ceil(width / STRIP), math.ceil(height / STRIP)
+    tall = lines * STRIP + 2 * reach
+    right, below = columns * STRIP - width + reach, lines * STRIP - height + reach
+    padded = torch.empty(tall, channels, columns * STRIP + 2 * reach)  # rows hold their three channels
+    padded.permute(1, 0, 2).copy_(F.pad(x, (reach, right, reach, below), mode="replicate"))
+    band = torch.zeros(STRIP, wide)
     kernel = _kernel(torch.tensor([sigma]), torch.arange(-reach, reach + 1))
-    band.as_strided((STRIP, taps), (STRIP + taps, 1)).copy_(kernel)  # each row one pixel further right
-    padded = F.pad(x, (reach, reach, reach, reach), mode="replicate")
-    tall = height + taps - 1
-    lines = padded.view(channels * tall, -1)
-    across = torch.empty(channels * tall, width)
-    for start in range(0, width, STRIP):
-        n = min(STRIP, width - start)
-        wide = slice(0, n + taps - 1)
-        torch.mm(lines[:, start:][:, wide], band[:n, wide].T, out=across[:, start : start + n])
-    rows = across.view(channels, tall, width)
-    for start in range(0, height, STRIP):
-        n = min(STRIP, height - start)
-        wide = slice(0, n + taps - 1)
-        torch.bmm(band[:n, wide].expand(channels, -1, -1), rows[:, start:][:, wide], out=x[:, start : start + n])
+    band.as_strided((STRIP, 2 * reach + 1), (wide + 1, 1)).copy_(kernel)  # each row one pixel further right
+    across = torch.empty(tall * channels, columns * STRIP)
+    torch.bmm(
+        padded.as_strided((columns, tall * channels, wide), (STRIP, padded.stride(1), 1)),
+        band.T.contiguous().expand(columns, -1, -1),
+        out=across.as_strided((columns, tall * channels, STRIP), (STRIP, columns * STRIP, 1)),
+    )
+    row = channels * columns * STRIP
+    out = torch.empty(lines, STRIP, row)
+    torch.bmm(band.expand(lines, -1, -1), across.as_strided((lines, wide, row), (STRIP * row, row, 1)), out=out)
+    out = out.view(lines * STRIP, channels, columns * STRIP)[:height, :, :width]
+    x.copy_(out.permute(1, 0, 2))
