@@ -1,7 +1,7 @@
 """The table of golden cases: the stem of a vector file to the function that reproduces its arrays.
 
-A function takes the file's arrays and its parameters ({"hyper": {...}}, or the hyper-parameters alone) and gives
-arrays under the names that they have in the file.
+A function takes the file's arrays and its parameters ({"hyper": {...}}, or the hyper-parameters alone) and
+gives arrays under the names that they have in the file.
 """
 
 from __future__ import annotations

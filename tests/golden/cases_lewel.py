@@ -16,6 +16,7 @@ from models.backbones.backbone import Backbone, Features
 from models.memory import momentum_at
 from models.method import Batch, Moment
 from models.methods.lewel_b import LEWELB, LEWELBSpec
+from models.norms import BatchNorm1d
 from study import optim
 
 Arrays = Mapping[str, np.ndarray]
@@ -70,7 +71,7 @@ def load(module: nn.Module, state: Mapping[str, np.ndarray]) -> None:
 
 
 def named(values: Mapping[str, Tensor], like: Arrays, prefix: str) -> Made:
-    """Our tensors under the authors' names and in their shapes; those that the vector does not hold are left."""
+    """Our tensors under the authors' names and in their shapes, where the vector holds them."""
     made = {prefix + theirs(k): v.detach().numpy() for k, v in values.items()}
     return {k: v.reshape(like[k].shape) for k, v in made.items() if k in like}
 
@@ -93,6 +94,9 @@ def neck(arrays: Arrays, params: Mapping[str, Any]) -> Made:
         scale=hyper["scale"],
     )
     head = AlignedHead(spec, hyper["D"]).double()
+    for norm in head.modules():
+        if isinstance(norm, BatchNorm1d):
+            norm.eps, norm.momentum = hyper["bn_eps"], hyper["bn_momentum"]
     state = {f"neck.{k}": v for k, v in group(arrays, "state/").items()}
     assert head.g is not None
     assert head.p is not None
@@ -101,7 +105,7 @@ def neck(arrays: Arrays, params: Mapping[str, Any]) -> Made:
     head.p.register_forward_pre_hook(lambda _, args: seen.update(y=args[0]))
     made: Made = {}
     for prefix in ("eval_", ""):
-        load(_Holder(head), {k: v for k, v in state.items()})
+        load(_Holder(head), state)
         head.zero_grad()
         head.train(prefix == "")
         features = double(arrays["F"]).requires_grad_()
@@ -121,8 +125,7 @@ def neck(arrays: Arrays, params: Mapping[str, Any]) -> Made:
             "grad_F": features.grad,
         }
         made |= {prefix + k: v.detach().numpy() for k, v in values.items()}
-    rename = {k: v for k, v in gradients(_Holder(head)).items()}
-    made |= {k.replace("/neck.", "/"): v for k, v in _bare(rename, arrays, "grad/").items()}
+    made |= _bare(gradients(_Holder(head)), arrays, "grad/")
     return made | _bare(_Holder(head).state_dict(), arrays, "state_after/")
 
 

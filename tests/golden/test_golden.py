@@ -1,4 +1,4 @@
-"""Numbers of the authors' own code, reproduced in double precision. GOLDEN_DIR names another folder of vectors."""
+"""Numbers of the authors' own code, reproduced in double precision; GOLDEN_DIR names another folder."""
 
 from __future__ import annotations
 
