@@ -13,15 +13,10 @@ from statistics import median
 from typing import Any
 
 from data.views import plan as views_of
+from study.crosscheck import TRAINING
 from study.spec import TrialSpec, digest, from_json
 
-PICTURES = {
-    "digits": 1442,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "imagenet100": 126_689,
-    "imagenet": 1_281_167,
-}
+PICTURES = {**TRAINING, "imagenet100": 126_689}
 UNKNOWN_PICTURES = 10_000  # a folder's, which would have to be read
 
 # Multiply-adds of a forward pass a pixel of the picture.

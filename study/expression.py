@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,7 +49,9 @@ class Expression:
         if len(text) > MAX_CHARACTERS:
             raise ExpressionError(f"is longer than {MAX_CHARACTERS} characters")
         try:
-            self._tree = ast.parse(text.strip(), mode="eval").body
+            with warnings.catch_warnings():  # python's own remarks on `1 is 1`
+                warnings.simplefilter("ignore")
+                self._tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise ExpressionError(f"'{text}' is not an expression like method.dim % method.groups == 0") from None
         self.keys: set[str] = set()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 EXIT_MISTAKE = 2
+SHOWN = 40  # of the mistakes that are printed; a script gets all of them
 
 
 @dataclass(frozen=True, order=True)
@@ -40,7 +41,10 @@ class Mistakes(Exception):
         found = [Mistake(None, "", mistakes)] if isinstance(mistakes, str) else list(mistakes)
         unique = dict.fromkeys(found)
         self.mistakes = sorted(unique, key=lambda m: (m.place or Place("", 0, 0), m.key, m.what))
-        super().__init__("\n".join(str(m) for m in self.mistakes))
+        lines = [str(m) for m in self.mistakes[:SHOWN]]
+        if len(self.mistakes) > SHOWN:
+            lines.append(f"... and {len(self.mistakes) - SHOWN} more mistakes")
+        super().__init__("\n".join(lines))
 
     def records(self) -> list[dict[str, object]]:
         """The same for a script: file, line, column (null where there is none), key, what, message."""

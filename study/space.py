@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -149,7 +150,7 @@ def resolve(template: Block, seed: int) -> TrialSpec:
     block.put("seed", seed, block.place)
     spec = read(TrialSpec, block, template.place)
     found = [
-        Mistake(place_of(block, path, template.place, True), ".".join(path), what) for path, what in crosscheck(spec)
+        Mistake(place_of(block, path, template.place, True), ".".join(map(str, path)), what) for path, what in crosscheck(spec)
     ]
     if found:
         raise Mistakes(found)
@@ -239,7 +240,7 @@ def _cells(source: Source, dimensions: list[Dimension]) -> tuple[list[Cell], lis
     if not kept and not found:
         place = place_of(source.blocks, ("where",), template.place)
         found.append(Mistake(place, "where", f"excludes every one of the {len(cells)} cells"))
-    duplicates = [c.label for c in kept if [d.label for d in kept].count(c.label) > 1]
+    duplicates = [label for label, n in Counter(c.label for c in kept).items() if n > 1]
     if duplicates:
         found.append(Mistake(source.arms.place, "arms", f"'{duplicates[0]}' names two cells"))
     if found:
