@@ -91,6 +91,14 @@ class LARSSpec(_Common):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum")
     nesterov: bool = Field(False, description="look ahead")
     eta: float = Field(1e-3, gt=0, description="trust coefficient")
+    form: Literal["gradient", "update"] = Field(
+        "gradient",
+        description="gradient: adapts to |g| + l |w|, learning rate inside the momentum buffer (LEWEL, BYOL, "
+        "MCL); update: adapts to |g + l w|, learning rate outside (DINO, Barlow Twins, MoCo v3)",
+    )
+    excluded_lr: float = Field(
+        1.0, ge=0, description="factor on excluded parameters' learning rate; Barlow Twins 0.0048/0.2"
+    )
     warmup: float = Field(10.0, ge=0, description="epochs of linear warm-up, stepwise")
     schedule: Literal["cosine", "cosine_epoch", "step", "constant"] = Field(
         "cosine_epoch",
@@ -126,7 +134,7 @@ OptimSpec = Annotated[SGDSpec | LARSSpec | AdamWSpec, Field(discriminator="name"
 
 def lr_at(spec: OptimSpec, moment: Moment) -> float:
     """The learning rate of the step that `moment` opens (methods.md 1.6: per-step and per-epoch cosines)."""
-    ramp = min(round(spec.warmup * moment.per_epoch), moment.total)
+    ramp = round(spec.warmup * moment.per_epoch)
     if spec.warmup_start == "factor" and ramp:
         risen = min(moment.step / ramp, 1.0)
         whole = spec.model_copy(update={"warmup": 0.0})
@@ -237,11 +245,21 @@ class LARS(Optimizer):
 
     local is 1 for excluded parameters. The learning rate stands inside the buffer. No clipping of local; a
     weight at zero has local 0 and never moves, so nothing that is adapted may start at zero.
+    Form `update`: local = eta |w| / |g + l w|, 1 where either is 0; buf <- m buf + u; w <- w - r buf.
     """
 
     def _step(self, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> None:
         decay, lr = group["weight_decay"], group["lr"]
         updates = list(torch._foreach_add(grads, params, alpha=decay))
+        if self.spec.form == "update":  # type: ignore[union-attr]
+            if not group["excluded"]:
+                for update, norm, length in zip(
+                    updates, torch._foreach_norm(params), torch._foreach_norm(updates)
+                ):
+                    local = self.spec.eta * norm / length  # type: ignore[union-attr]
+                    update.mul_(torch.where((norm > 0) & (length > 0), local, 1.0))
+            torch._foreach_add_(params, self._momentum(params, updates), alpha=-lr)
+            return
         if group["excluded"]:
             torch._foreach_mul_(updates, lr)
         else:
@@ -317,6 +335,8 @@ def apply(
     loss scaler has a say in it."""
     for group in optimizer.param_groups:
         group["lr"] = lr_at(spec, moment)
+        if group["excluded"] and isinstance(spec, LARSSpec):
+            group["lr"] *= spec.excluded_lr
         group["weight_decay"] = 0.0 if group["excluded"] else weight_decay_at(spec, moment)
     norm = clip(optimizer.parameters, spec)
     (step or optimizer.step)()
