@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -54,3 +56,15 @@ def initialise(module: nn.Module, init: Init) -> None:
             nn.init.normal_(layer.weight, std=0.01)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+def projector(widths: Sequence[int], *, last_norm: bool = False) -> nn.Sequential:
+    """Bias-free linear layers from widths[0] to widths[-1], batch norm and ReLU between them, and batch norm
+    without gain at the end if asked for: the expanders of SimCLR, SimSiam, Barlow Twins and VICReg."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths[:-1]):
+        layers += [nn.Linear(inputs, outputs, bias=False), BatchNorm1d(outputs), nn.ReLU()]
+    layers.append(nn.Linear(widths[-2], widths[-1], bias=False))
+    if last_norm:
+        layers.append(BatchNorm1d(widths[-1], affine=False))
+    return nn.Sequential(*layers)

@@ -7,6 +7,7 @@ from typing import Any
 
 from models.backbones.backbone import Backbone
 from models.method import Method
+from models.methods.barlow_twins import BarlowTwins
 from models.methods.byol import BYOL
 from models.methods.dino import Dino
 from models.methods.lewel_b import LEWELB
@@ -14,7 +15,10 @@ from models.methods.lewel_m import LEWELM
 from models.methods.mcl import MCL
 from models.methods.mcl_supervised import MCLSupervised
 from models.methods.moco_v2 import MoCoV2
+from models.methods.simclr import SimCLR
+from models.methods.simsiam import SimSiam
 from models.methods.supervised import Supervised
+from models.methods.vicreg import VICReg
 
 METHODS: dict[str, type[Method]] = {
     "byol": BYOL,
@@ -25,6 +29,10 @@ METHODS: dict[str, type[Method]] = {
     "mcl": MCL,
     "mcl_supervised": MCLSupervised,
     "supervised": Supervised,
+    "vicreg": VICReg,
+    "simsiam": SimSiam,
+    "simclr": SimCLR,
+    "barlow_twins": BarlowTwins,
 }
 
 

@@ -11,6 +11,7 @@ from models import backbones, methods
 from models.backbones.resnet import TinySpec
 from models.backbones.swin import SwinTinySpec
 from models.method import Batch, Method
+from models.methods.barlow_twins import BarlowTwinsSpec
 from models.methods.byol import BYOLSpec
 from models.methods.dino import DinoSpec
 from models.methods.lewel_b import LEWELBSpec
@@ -18,7 +19,10 @@ from models.methods.lewel_m import LEWELMSpec
 from models.methods.mcl import MCLSpec
 from models.methods.mcl_supervised import MCLSupervisedSpec
 from models.methods.moco_v2 import MoCoV2Spec
+from models.methods.simclr import SimCLRSpec
+from models.methods.simsiam import SimSiamSpec
 from models.methods.supervised import SupervisedSpec
+from models.methods.vicreg import VICRegSpec
 
 TINY = TinySpec(width=4)
 PICTURES = 8
@@ -73,6 +77,13 @@ SMALL: dict[str, Small] = {
     ),
     "mcl": Small(MCLSpec(**LEVELS, dim=8, hidden=12), sizes=(16,) * 4),
     "mcl_supervised": Small(MCLSupervisedSpec(**LEVELS, classes=CLASSES), teacher=None),
+    "mcl, one map": Small(
+        MCLSpec(**LEVELS, dim=8, hidden=12, slices="used", pyramid="c4", predictor="shared"), sizes=(16,) * 4
+    ),
+    "simclr": Small(SimCLRSpec(dim=8, hidden=12), teacher=None),
+    "simsiam": Small(SimSiamSpec(dim=8, bottleneck=4), teacher=None),
+    "barlow_twins": Small(BarlowTwinsSpec(dim=8), teacher=None),
+    "vicreg": Small(VICRegSpec(dim=8), teacher=None),
     "supervised": Small(SupervisedSpec(classes=CLASSES, batch_norm="sync"), teacher=None),
 }
 
