@@ -90,7 +90,9 @@ def blur(x: Tensor, sigma: Tensor) -> None:
 
 def solarise(x: Tensor, threshold: float) -> None:
     """Values from `threshold` (above 0) on are inverted."""
-    high = F.threshold(x, math.nextafter(threshold, 0), 0)  # x where inverted, else 0
+    high = F.threshold(
+        x, threshold * (1 - 1e-6), 0
+    )  # x where inverted, else 0; 128 / 255 may come an ulp low
     x.sub_(high, alpha=2).add_(high.sign_())
 
 
@@ -103,8 +105,8 @@ def augment(x: Tensor, draws: Draws, threshold: float) -> None:
         for place, which in enumerate(order):
             if which >= 0:
                 places[place][which].append(row)
-    for place in places:
-        for which, rows in enumerate(place):
+    for parts in places:
+        for which, rows in enumerate(parts):
             _apply(x, rows, operations[which], factors[:, which])
     _apply(x, _rows(draws.grey[0]), lambda part, _: greyscale(part), sigma)
     _apply(x, _rows(sigma >= LEAST_SIGMA), blur, sigma)
@@ -138,7 +140,9 @@ def _clamp(x: Tensor, factor: Tensor) -> None:
 
 def _kernel(sigma: Tensor, offset: Tensor) -> Tensor:
     """(N, taps), each row summing to 1, 0 beyond REACH of its own width."""
-    value = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2) * (offset.abs() <= (REACH * sigma[:, None]).ceil())
+    value = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2) * (
+        offset.abs() <= (REACH * sigma[:, None]).ceil()
+    )
     return value / value.sum(1, keepdim=True)
 
 
@@ -177,6 +181,8 @@ def _blur_strips(x: Tensor, sigma: float) -> None:
     )
     row = channels * columns * STRIP
     out = torch.empty(lines, STRIP, row)
-    torch.bmm(band.expand(lines, -1, -1), across.as_strided((lines, wide, row), (STRIP * row, row, 1)), out=out)
+    torch.bmm(
+        band.expand(lines, -1, -1), across.as_strided((lines, wide, row), (STRIP * row, row, 1)), out=out
+    )
     out = out.view(lines * STRIP, channels, columns * STRIP)[:height, :, :width]
     x.copy_(out.permute(1, 0, 2))

@@ -49,6 +49,8 @@ def resample_batch(pictures: Tensor, crops: Tensor, flip: Tensor, size: int, mod
     across = weights(crops[:, 0], crops[:, 2], flip, width, size, mode)  # (B, size, W)
     down = weights(crops[:, 1], crops[:, 3], torch.zeros_like(flip), height, size, mode) / 255  # (B, size, H)
     rows = torch.bmm(pictures.float().reshape(n, channels * height, width), across.transpose(1, 2))
+    if mode == "bicubic":
+        rows.clamp_(0, 255)  # it overshoots; Pillow keeps bytes between the axes
     rows = rows.view(n, channels, height, size).transpose(1, 2).reshape(n, height, channels * size)
     views = torch.bmm(down, rows).view(n, size, channels, size).transpose(1, 2)  # (B, 3, size, size)
     return views.clamp(0, 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from data.augment import augment
 from data.draws import Draws, draw
-from data.recipes import RECIPES, ViewsSpec, ViewSpec, plan
+from data.recipes import RECIPES, ViewSpec, ViewsSpec, plan
 from data.resample import SMALL, resample_batch, resample_each
 from data.sets.dataset import Split
 
@@ -70,4 +70,6 @@ def take(source: Tensor | list[Tensor], crops: Tensor, flip: Tensor, mode: str, 
 
 def normalise(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
     """x <- (x - mean) / std per channel, in place. x: (N, 3, H, W)."""
-    x.sub_(torch.tensor(mean, device=x.device)[:, None, None]).div_(torch.tensor(std, device=x.device)[:, None, None])
+    x.sub_(torch.tensor(mean, device=x.device)[:, None, None]).div_(
+        torch.tensor(std, device=x.device)[:, None, None]
+    )

@@ -21,7 +21,10 @@ from data.sets.dataset import HeldSplit
 from data.views import ViewsSpec, draw, plan, render
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CASES = {224: ((375, 500), 32), 32: ((32, 32), 512)}  # side of the views: the pictures' sides, pictures a batch
+CASES = {
+    224: ((375, 500), 32),
+    32: ((32, 32), 512),
+}  # side of the views: the pictures' sides, pictures a batch
 ROUNDS = 7
 
 
@@ -37,7 +40,9 @@ def run(console_print: Callable[[str], None]) -> None:
                 f"{size:>10} px | {ours:19.0f} | {theirs:23.0f} | "
                 f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
             )
-        console_print("2 BYOL views a picture, 1 thread, decoded pictures of 500 x 375 and 32 x 32 px, paired rounds")
+        console_print(
+            "2 BYOL views a picture, 1 thread, decoded pictures of 500 x 375 and 32 x 32 px, paired rounds"
+        )
     finally:
         torch.set_num_threads(threads)
 
