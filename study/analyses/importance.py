@@ -6,7 +6,7 @@ import numpy as np
 
 from study import statistics
 from study.analyses.answer import Answer, Row
-from study.analyses.runs import Runs, StudyView, configuration
+from study.analyses.runs import Runs, StudyView
 from study.table import Tables
 
 COLUMNS = ["axis", "metric", "share", "low", "high", "rank correlation", "levels", "trials"]
@@ -78,7 +78,7 @@ def _column(values: list[Any]) -> np.ndarray:
 
 
 def _shares(matrix: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """(1 + DRAWS, axes): the share of every axis, fitted to all trials, then to trials drawn with replacement."""
+    """(1 + DRAWS, axes): the share of every axis, fitted to all trials, then to trials drawn anew."""
     from sklearn.ensemble import RandomForestRegressor
 
     rng = np.random.default_rng(0)
@@ -87,7 +87,8 @@ def _shares(matrix: np.ndarray, scores: np.ndarray) -> np.ndarray:
         picked = np.arange(len(scores)) if draw == 0 else rng.integers(0, len(scores), len(scores))
         forest = RandomForestRegressor(TREES, random_state=draw, min_samples_leaf=2, n_jobs=1)
         forest.fit(matrix[picked], scores[picked])
-        ground = matrix if len(matrix) <= MOST else matrix[rng.choice(len(matrix), MOST, replace=False)]
+        few = len(matrix) <= MOST
+        ground = matrix if few else matrix[rng.choice(len(matrix), MOST, replace=False)]
         whole = float(forest.predict(ground).var())
         found.append(
             [_main(forest, ground, axis) / whole if whole > 0 else 0.0 for axis in range(matrix.shape[1])]
@@ -96,13 +97,14 @@ def _shares(matrix: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def _main(forest: Any, ground: np.ndarray, axis: int) -> float:
-    """Variance over an axis's values, as often as they occur, of the mean prediction with all else as it is."""
+    """Variance over an axis's values, as often as they occur, of the mean prediction, all else as it is."""
     levels, counts = np.unique(ground[:, axis], return_counts=True)
+    weights = counts.astype(float)
     if len(levels) > 12:  # a sampled axis: quantiles stand for it
         levels = np.unique(np.quantile(ground[:, axis], np.linspace(0.04, 0.96, 12), method="nearest"))
-        counts = np.ones(len(levels))
+        weights = np.ones(len(levels))
     stacked = np.repeat(ground[None], len(levels), axis=0)
     stacked[:, :, axis] = levels[:, None]
     means = forest.predict(stacked.reshape(-1, ground.shape[1])).reshape(len(levels), -1).mean(1)
-    centre = np.average(means, weights=counts)
-    return float(np.average((means - centre) ** 2, weights=counts))
+    centre = np.average(means, weights=weights)
+    return float(np.average((means - centre) ** 2, weights=weights))

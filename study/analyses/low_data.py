@@ -68,10 +68,10 @@ def _over_pictures(runs: Runs) -> dict[tuple[str, str], Curve]:
 
 
 def _over_labels(runs: Runs) -> dict[tuple[str, str], Curve]:
-    """Curves over the `fraction` of evaluations of one name, by arm: fine-tuning on 1 % and 10 % of the labels."""
+    """Curves over the `fraction` of evaluations of one name, by arm: fine-tuning on 1 and 10 % of labels."""
     found: dict[tuple[str, str], Curve] = defaultdict(dict)
     for arm in runs.arms:
-        spec = next((row["spec"] for row in runs.trials if row["arm"] == arm and row["spec"]), {})
+        spec: Row = next((row["spec"] for row in runs.trials if row["arm"] == arm and row["spec"]), {})
         for evaluation in spec.get("evaluate") or ():
             if not isinstance(evaluation, Mapping) or not isinstance(evaluation.get("fraction"), int | float):
                 continue

@@ -1,0 +1,44 @@
+"""The papers' numbers: whole, finite, found by an arm of ours."""
+
+from study import published
+
+
+def test_a_table_of_a_paper() -> None:
+    rows = published.rows("LEWEL", "Tab7")
+    assert len(rows) == 18
+    assert {r["paper"] for r in rows} == {"LEWEL"}
+    best = [
+        r
+        for r in rows
+        if r["setting"].get("h") == 4 and r["setting"].get("d") == 256 and r["metric"] == "top1"
+    ]
+    assert [(r["value"], r["unit"], r["origin"]) for r in best] == [(83.3, "%", "own")]
+    assert published.rows("LEWEL", "Tab99") == published.rows("nobody") == []
+
+
+def test_every_row_is_whole() -> None:
+    assert set(published.tables()) == {"LEWEL", "MCL", "GLSD", "EsViT"}
+    for paper in published.tables():
+        for row in published.rows(paper):
+            assert row["method"]
+            assert row["metric"]
+            assert row["value"] is not None or "crashed" in row["note"]
+
+
+def test_an_arm_finds_its_rows() -> None:
+    rows = published.rows("LEWEL", "Tab7")
+    found = published.matching(rows, "linear.top1", ["groups=8", "lewel_b"], {"method.groups": 8})
+    assert [r["value"] for r in found] == [83.1]
+    assert published.matching(rows, "linear.top1", ["groups=3", "lewel_b"], {"method.groups": 3}) == []
+    found = published.matching(rows, "segmentation.mIoU", ["byol"], {})
+    assert [r["value"] for r in found] == [59.7]
+    assert published.matching(rows, "knn.top1", ["byol"], {}) == []
+    rows = published.rows("GLSD", "Tab3")
+    found = published.matching(rows, "knn.top1", ["glsd"], {"method.matching": "geometric"})
+    assert found
+    assert {r["method"] for r in found} == {"Geometric"}
+
+
+def test_what_is_given_cannot_be_changed_for_others() -> None:
+    published.rows("LEWEL", "Tab7")[0]["setting"]["h"] = 99
+    assert published.rows("LEWEL", "Tab7")[0]["setting"]["h"] != 99
