@@ -29,7 +29,7 @@ ROUNDS = 7
 
 
 def run(console_print: Callable[[str], None]) -> None:
-    """Prints, for views of 224 and of 32 px, pictures a second of both ways and their ratio (median, range)."""
+    """Prints pictures a second of both ways and their ratio (median, range), views of 224 and 32 px."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -67,14 +67,15 @@ def measure(size: int, rounds: int = ROUNDS) -> tuple[float, float, list[float]]
         for rival in rivals:
             torch.stack([rival(image) for image in images])
 
-    ours(), theirs()  # warm
+    ours()  # warm
+    theirs()
     speeds = [(batch / _seconds(ours), batch / _seconds(theirs)) for _ in range(rounds)]
     mine, other = (statistics.median(column) for column in zip(*speeds))
     return mine, other, [a / b for a, b in speeds]
 
 
 def pictures(count: int, height: int, width: int) -> Tensor:
-    """Smooth coloured noise, stored as decoded pictures are: uint8 (count, 3, height, width), channels last."""
+    """Smooth coloured noise, uint8 (count, 3, height, width), channels last as decoders give it."""
     generator = torch.Generator().manual_seed(1)
     coarse = torch.rand(count, 3, height // 8 + 2, width // 8 + 2, generator=generator)
     fine = F.interpolate(coarse, (height, width), mode="bicubic").mul(255).clamp(0, 255)

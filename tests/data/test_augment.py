@@ -12,7 +12,7 @@ from data.draws import Draws
 
 @pytest.fixture
 def pictures() -> Tensor:
-    """Noise, with patches where hue and saturation have their corner cases: grey, two equal channels, 0, 1."""
+    """Noise, with patches where hue has its corner cases: grey, two equal channels, 0, 1."""
     x = torch.rand(5, 3, 20, 24, generator=torch.Generator().manual_seed(0))
     x[0, :, :4] = 0.3
     x[1, 0, :4] = x[1, 1, :4]

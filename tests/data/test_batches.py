@@ -54,5 +54,5 @@ def test_batches_are_pure():
 
 
 def test_a_batch_larger_than_the_set_is_refused():
-    with pytest.raises(ValueError, match="a batch of 64 .* there are 50"):
+    with pytest.raises(ValueError, match=r"a batch of 64 .* there are 50"):
         steps_per_epoch(50, 64)

@@ -167,7 +167,7 @@ def test_pictures_of_several_sizes():
 
 
 def test_boxes_say_where_the_view_is_from():
-    """A view of a picture whose pixels say where they are has the corners that its box says, mirrored or not."""
+    """A view of a picture whose pixels say where they are lies where its box says, mirrored or not."""
     ramp = torch.arange(64).float()
     picture = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64), torch.zeros(64, 64)]).byte()
     split = HeldSplit(picture.expand(40, 3, 64, 64), torch.zeros(40).long())
