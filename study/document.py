@@ -121,9 +121,11 @@ def parse(raw: bytes | str, name: str = "<text>") -> Block:
         _guard_depth(raw, name)
         node = yaml.compose(raw, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Place(name, mark.line + 1, mark.column + 1) if mark else Place(name, 1, 1)
-        raise Mistakes([Mistake(place, "", f"not valid YAML: {error.problem or error.context}")]) from None
+        raise Mistakes([_translated(error, name)]) from None
+    except yaml.reader.ReaderError as error:
+        before = raw[: error.position]
+        place = Place(name, before.count("\n") + 1, error.position - before.rfind("\n"))
+        raise Mistakes([Mistake(place, "", f"not text: character 0x{int(error.character):02x}")]) from None
     except (yaml.YAMLError, ValueError) as error:
         what = str(error).splitlines()[0]
         raise Mistakes([Mistake(Place(name, 1, 1), "", f"not valid YAML: {what}")]) from None
@@ -137,6 +139,24 @@ def parse(raw: bytes | str, name: str = "<text>") -> Block:
     if not isinstance(value, Block):
         raise Mistakes([Mistake(top, "", "the file must be a mapping of keys, like `study: my_study`")])
     return value
+
+
+def _translated(error: yaml.MarkedYAMLError, name: str) -> Mistake:
+    """The parser's complaint in a writer's words, at the place where the fault began."""
+    problem, context = error.problem or "", error.context or ""
+    mark = error.problem_mark or error.context_mark
+    what = f"not valid YAML: {problem or context}"
+    if "'\\t'" in problem:
+        what = "tabs cannot indent YAML; use spaces"
+    elif "another document" in problem:
+        what = "a second document begins here; one study a file"
+    elif "quoted scalar" in context and error.context_mark:
+        mark = error.context_mark
+        what = "unclosed quote: it begins here"
+    elif error.context_mark and context.startswith("while parsing a flow"):
+        bracket = "list [...]" if "sequence" in context else "mapping {...}"
+        what += f" (in the {bracket} that begins in line {error.context_mark.line + 1})"
+    return Mistake(Place(name, mark.line + 1, mark.column + 1) if mark else Place(name, 1, 1), "", what)
 
 
 def _guard_depth(text: str, name: str) -> None:

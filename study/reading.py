@@ -59,6 +59,8 @@ def mistakes(
     places: dict[tuple[Any, ...], Place] = {}
     for item in error.errors(include_url=False):
         path = _path(value, item["loc"])
+        if item["type"] == "union_tag_invalid":
+            path = (*path, "name")
         whole = item["type"] not in ("extra_forbidden", "missing")
         what = _sentence(item, kind, value, path)
         # A union reports one error a member: they become one line.
@@ -117,7 +119,7 @@ def _sentence(item: Any, kind: Any, value: Any, path: tuple[Any, ...]) -> str:
     if type_ == "union_tag_not_found":
         return "needs a `name`"
     if type_ in _KINDS:
-        return f"must be {_KINDS[type_]}, not {shown(given)}"
+        return f"must be {_KINDS[type_]}, not {_given(given)}"
     bounds = {
         "greater_than": ("gt", "above"),
         "greater_than_equal": ("ge", "at least"),
@@ -130,11 +132,22 @@ def _sentence(item: Any, kind: Any, value: Any, path: tuple[Any, ...]) -> str:
         return f"must be {words} {ctx[key]:g}, not {shown(given)}"
     if type_ == "value_error":
         return str(ctx["error"])
+    if type_ == "string_pattern_mismatch" and r"\." in ctx.get("pattern", ""):
+        return f"'{shown(given)}' must look like knn.top1"
     if type_ == "string_pattern_mismatch":
         return f"'{shown(given)}' is not allowed here (letters, digits, - and _ only)"
+    if type_ == "string_too_long":
+        return f"is longer than {ctx['max_length']} characters"
+    if type_ == "string_too_short":
+        return "is empty"
     if type_ in ("too_short", "too_long"):
         return item["msg"].replace("Tuple", "the list").replace("List", "the list").replace(" after validation", "")
     return item["msg"]
+
+
+def _given(value: Any) -> str:
+    """Quoted where it is text: a number in quotes is told from a number."""
+    return f"the text '{shown(value)}'" if isinstance(value, str) else shown(value)
 
 
 def known_keys(kind: Any, value: Any, path: tuple[Any, ...]) -> set[str]:

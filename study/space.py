@@ -78,9 +78,19 @@ class Space:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.settings = source.settings
-        self.dimensions = _dimensions(source)
-        self.cells, self.excluded = _cells(source, self.dimensions)
         found: list[Mistake] = []
+        self.dimensions: list[Dimension] = []
+        try:
+            _check_base(source.base)
+            self.dimensions = _dimensions(source)
+        except Mistakes as error:
+            found += error.mistakes
+        try:
+            self.cells, self.excluded = _cells(source, self.dimensions)
+        except Mistakes as error:
+            found += error.mistakes
+        if found:
+            raise Mistakes([*found, *of_blocks(source.blocks)])
         for cell in self.cells:
             try:
                 self.trial(cell, {d.key: d.middle for d in self.dimensions if _has(cell.template, d.key)}, self.seeds[0])
@@ -127,6 +137,40 @@ class Space:
         return sum(self.points(cell) for cell in self.cells) * len(self.seeds)
 
 
+def of_blocks(blocks: Block) -> list[Mistake]:
+    """The mistakes of the base and of every arm by themselves: those that can be told of a file whose axes or
+    settings are wrong already."""
+    base, arms = blocks.get("base"), blocks.get("arms")
+    if not isinstance(base, Block):
+        return []
+    template = Block(base.place)
+    for key in base:
+        if key in BLOCKS:
+            template.take(base, key)
+    if "evaluate" in blocks:
+        template.take(blocks, "evaluate")
+    made = [template]
+    for change in arms.values() if isinstance(arms, Block) else ():
+        if isinstance(change, Block):
+            made.append(merge(template, change))
+    found: list[Mistake] = []
+    for one in made:
+        try:
+            resolve(one, 0)
+        except Mistakes as error:
+            found += error.mistakes
+    return found
+
+
+def _check_base(base: Block) -> None:
+    """Every block of the base is a block: what is looked up in it by name must not be a word or a list."""
+    wrong = [key for key in base if key in BLOCKS and not isinstance(base[key], Block)]
+    what = "must be a block of keys with a `name`"
+    found = [Mistake(base.values_at[key], f"base.{key}", f"{what}, not {shown(base[key])}") for key in wrong]
+    if found:
+        raise Mistakes(found)
+
+
 def resolve(template: Block, seed: int) -> TrialSpec:
     """A template as a whole trial. Raises Mistakes."""
     block = Block(template.place)
@@ -137,12 +181,13 @@ def resolve(template: Block, seed: int) -> TrialSpec:
         from models.methods import METHODS
 
         known = METHODS.get(method["name"])
+        recipe = known.recipe if known else "byol"  # of an unknown method, which is refused below
         views = block.get("views")
-        if known and views is None:
-            block.put("views", located({"name": known.recipe}, method.place), method.place)
-        elif known and isinstance(views, Block) and "name" not in views:
+        if views is None:
+            block.put("views", located({"name": recipe}, method.place), method.place)
+        elif isinstance(views, Block) and "name" not in views:
             named = Block(views.place)
-            named.put("name", known.recipe, views.place)
+            named.put("name", recipe, views.place)
             for key in views:
                 named.take(views, key)
             block.put("views", named, block.at["views"], block.values_at["views"])
@@ -327,6 +372,8 @@ def _key_problem(key: str, source: Source) -> str | None:
     head = rest.split(".")[0]
     if head not in known:
         return f"{block} has no key '{head}'; it has {choices(sorted(known))}.{nearest(head, known)}"
+    if head != rest:
+        return f"{block}.{head} is a single value; it has no key '{rest.partition('.')[2]}'"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from study.mistake import Mistake, Mistakes, Place, choices, nearest
 from study.reading import read
 
 SCALES = ("laptop", "gpu", "paper")
+_RESERVED = re.compile(r"(?i)con|prn|aux|nul|(com|lpt)[0-9]")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_\-]*$"
 
 
@@ -154,7 +156,9 @@ def load(path: Path, scale: str = "laptop", overrides: Iterable[str] = ()) -> So
     if settings is not None:
         found += _check_settings(settings, blocks)
     if found or settings is None:
-        raise Mistakes(found)
+        from study.space import of_blocks  # only here: it imports torch
+
+        raise Mistakes([*found, *of_blocks(blocks)])
     return Source(path, scale, settings, blocks)
 
 
@@ -174,6 +178,8 @@ def _check_settings(settings: StudyFile, blocks: Block) -> list[Mistake]:
     def wrong(key: str, what: str) -> None:
         found.append(Mistake(document.place_of(blocks, tuple(key.split(".")), blocks.place, True), key, what))
 
+    if _RESERVED.fullmatch(settings.study):
+        wrong("study", f"'{settings.study}' is a reserved name on some systems")
     seeds = settings.seed_list
     if not seeds or (isinstance(settings.seeds, int) and not 1 <= settings.seeds <= 1000):
         wrong("seeds", f"must be 1 to 1000 seeds, not {settings.seeds}")
