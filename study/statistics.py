@@ -190,7 +190,7 @@ def power(size: float, sd: float, n: int, alpha: float = 1 - LEVEL) -> float | N
 
 @lru_cache(maxsize=64)
 def _spreads(freedom: int) -> np.ndarray:
-    """Equally likely ratios of the sample's spread to the true one: scipy's noncentral t returns NaN in places
+    """Equally likely ratios of a sample's spread to the true one: scipy's noncentral t returns NaN in places
     (2 pairs, a large difference), so power averages the normal over them instead.
     """
     ranks = (np.arange(8192) + 0.5) / 8192

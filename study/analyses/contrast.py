@@ -4,16 +4,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from study import statistics
 from study.analyses.runs import Configuration, Runs, matches
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """a - b by seed. pairs: of configurations, averaged within a seed. lost: seeds that some pair lacks."""
+    """a - b by seed.
+
+    pairs: of configurations, averaged within a seed. filled: seeds that some pair lacked and a fit completed.
+    lost: seeds that were left out for it.
+    """
 
     values: Mapping[int, float]
     pairs: int
+    filled: tuple[int, ...] = ()
     lost: tuple[int, ...] = ()
 
     @property
@@ -50,13 +57,34 @@ def over(runs: Runs, metric: str, pairs: Iterable[tuple[Configuration, Configura
 
 
 def mean_of(found: Sequence[Mapping[int, float]]) -> Contrast:
-    """The mean of several differences within every seed that all have; another seed does not compare."""
+    """The mean of several differences within every seed.
+
+    Where a seed lacks some of them (a trial failed), its mean over the others would not compare: a fit of
+    difference = pair + seed fills them in. Where what is left cannot carry that fit, only whole seeds count.
+    """
     if not found:
         return Contrast({}, 0)
     seeds = list(dict.fromkeys(seed for each in found for seed in each))
     whole = [seed for seed in seeds if all(seed in each for each in found)]
+    filled = tuple(seed for seed in seeds if seed not in whole)
+    fitted = _additive(found, seeds) if filled else None
+    if fitted is not None:
+        return Contrast(fitted, len(found), filled=filled)
     values = {seed: sum(each[seed] for each in found) / len(found) for seed in whole}
-    return Contrast(values, len(found), tuple(seed for seed in seeds if seed not in values))
+    return Contrast(values, len(found), lost=filled)
+
+
+def _additive(found: Sequence[Mapping[int, float]], seeds: Sequence[int]) -> dict[int, float] | None:
+    """Per seed, the mean over pairs of the least-squares fit; None where pairs and seeds are not tied together."""
+    spots = [(i, seeds.index(seed), value) for i, each in enumerate(found) for seed, value in each.items()]
+    design = np.zeros((len(spots), len(found) + len(seeds)))
+    for row, (pair, seed, _) in enumerate(spots):
+        design[row, pair] = design[row, len(found) + seed] = 1.0
+    if np.linalg.matrix_rank(design) < len(found) + len(seeds) - 1:
+        return None
+    fit = np.linalg.lstsq(design, np.array([value for *_, value in spots]), rcond=None)[0]
+    level = float(fit[: len(found)].mean())
+    return {seed: level + float(fit[len(found) + i]) for i, seed in enumerate(seeds)}
 
 
 def _chosen(runs: Runs, wanted: Mapping[str, Any]) -> list[Configuration]:

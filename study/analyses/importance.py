@@ -11,7 +11,7 @@ from study.table import Tables
 
 COLUMNS = ["axis", "metric", "share", "low", "high", "rank correlation", "levels", "trials"]
 LEAST = 20  # under so many trials a forest says nothing
-TREES, DRAWS, MOST = 32, 30, 256
+TREES, DRAWS, MOST = 24, 20, 256
 
 
 def run(tables: Tables, study: StudyView) -> Answer:
