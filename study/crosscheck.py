@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from data.views import plan
+from data import views as recipes
 from study.spec import TrialSpec
 
 Found = tuple[tuple[str | int, ...], str]  # the key to blame, and a sentence with both values
@@ -30,6 +30,9 @@ class Shape(NamedTuple):
 def crosscheck(spec: TrialSpec) -> list[Found]:
     """Every impossible combination of a trial."""
     return [found for check in CHECKS for found in check(spec)]
+
+
+plan = lru_cache(maxsize=256)(recipes.plan)  # the cells of a grid mostly share their views
 
 
 def _batch(spec: TrialSpec) -> Iterator[Found]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from study.crosscheck import crosscheck
 from study.document import Block, Items, located, place_of, plain
 from study.expression import Absent, Expression, ExpressionError
 from study.mistake import Mistake, Mistakes, Place, choices, nearest
 from study.reading import read, shown
-from study.spec import BLOCKS, TrialSpec, fields_of
+from study.spec import BLOCKS, EvaluationSpec, TrialSpec, fields_of
 from study.studyfile import Source, changed, merge
 
-MAX_TRIALS = 1_000_000
+MAX_CELLS, MAX_TRIALS = 5_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,9 @@ class Space:
             except Mistakes as error:
                 found += error.mistakes
         found += _named(self)
+        if self.count() > MAX_TRIALS:
+            what = f"makes {self.count():,} trials over all cells and seeds; at most {MAX_TRIALS:,} are allowed"
+            found.append(Mistake(place_of(source.blocks, ("sampler",), source.base.place), "sampler.trials", what))
         if found:
             raise Mistakes(found)
 
@@ -237,9 +244,9 @@ def _cells(source: Source, dimensions: list[Dimension]) -> tuple[list[Cell], lis
     cells: list[Cell] = []
     excluded: list[Excluded] = []
     size = math.prod(len(values) for values in grid.values()) if grid else 0
-    if size > MAX_TRIALS:
+    if size > MAX_CELLS:
         place = place_of(source.blocks, ("grid",), template.place)
-        raise Mistakes([Mistake(place, "grid", f"makes {size:,} cells; at most {MAX_TRIALS:,} are allowed")])
+        raise Mistakes([Mistake(place, "grid", f"makes {size:,} cells; at most {MAX_CELLS:,} are allowed")])
     if found:
         raise Mistakes(found)
     labels = _short(list(grid))
@@ -421,6 +428,8 @@ def _against(
     cell: Cell, constraints: list[tuple[Expression, Place]], dimensions: list[Dimension], source: Source, found: list[Mistake]
 ) -> str | None:
     """The first constraint that excludes the cell. Constraints on sampled axes are the sampler's."""
+    if not constraints:
+        return None
     sampled = {d.key for d in dimensions}
     try:
         values = resolve(cell.template, 0).model_dump()
@@ -482,9 +491,15 @@ def _named(space: Space) -> list[Mistake]:
 
 
 def resolve_evaluations(cell: Cell) -> tuple[Any, ...]:
+    return _evaluate(json.dumps(plain(_evaluations(cell.template.get("evaluate")))))
+
+
+@lru_cache(maxsize=256)
+def _evaluate(text: str) -> tuple[Any, ...]:
+    """The evaluations of a cell; none where they are refused (that is told where the cell is resolved)."""
     try:
-        return resolve(cell.template, 0).evaluate
-    except Mistakes:
+        return TypeAdapter(tuple[EvaluationSpec, ...]).validate_json(text)
+    except ValidationError:
         return ()
 
 
