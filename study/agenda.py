@@ -38,7 +38,8 @@ class Agenda:
     """The trials of a study that remain, in order; what has ended is told to it.
 
     done: status by id of what the tables already hold; those are not run again, but their numbers are told to
-    the search. numbers: id to {evaluation.metric: value}.
+    the search. numbers: id to {evaluation.metric: value}. afterwards: called once, when all else has ended,
+    for trials that follow from it.
     """
 
     def __init__(
@@ -48,11 +49,14 @@ class Agenda:
         numbers: Callable[[str], Mapping[str, float]],
         propose: Callable[[Space, Cell], Proposer] | None = None,
         limit: int | None = None,
+        afterwards: Callable[[], Sequence[Trial]] | None = None,
     ) -> None:
         self.space = space
         self.done = dict(done)
         self.numbers = numbers
         self.limit = limit
+        self.afterwards = afterwards
+        self.added = 0  # trials that came afterwards
         self.closed = False  # nothing new is begun
         self.begun = 0
         self.kept = 0  # found finished in the tables
@@ -74,12 +78,16 @@ class Agenda:
 
     @property
     def total(self) -> int:
-        return self.space.count()
+        return self.space.count() + self.added
 
     @property
     def finished(self) -> bool:
         """Nothing is left to begin, and nothing is running."""
-        return not self._running and (self.closed or (not self._fixed and not self._open and not self._may_ask()))
+        return not self._running and (self.closed or not (self._left or self.afterwards))
+
+    @property
+    def _left(self) -> bool:
+        return bool(self._fixed or self._open or self._may_ask())
 
     def next(self) -> Trial | None:
         """The next trial to run; None when there is none now (ask again when one has ended, or it is finished)."""
@@ -89,20 +97,30 @@ class Agenda:
                 return None
             if self._fixed:
                 return self._begin(self._fixed.popleft(), None)
+            self.take_up()
             block = next((b for b in self._open if b.waiting), None)
-            if block is None:
-                block = self._ask()
-                if block is None:
-                    return None
-                self._open.append(block)
-            trial = block.waiting.popleft()
-            status = self.done.get(trial.id)
-            if status in FINAL:
-                self.kept += 1
-                self._seed_ended(block, str(status), self.numbers(trial.id))
-                continue
-            return self._begin(trial, block)
+            if block is not None:
+                return self._begin(block.waiting.popleft(), block)
+            if not self._fixed:
+                return None
         return None
+
+    def take_up(self) -> None:
+        """Pass over what stands already, up to the first sampled trial that has to be run."""
+        for block in list(self._open):
+            self._skim(block)
+        while not any(b.waiting for b in self._open) and (new := self._ask()) is not None:
+            self._open.append(new)
+            self._skim(new)
+        if self.afterwards and not self._running and not self._left:
+            follow, self.afterwards = self.afterwards, None
+            self._fixed.extend(follow())
+            self.added = len(self._fixed)
+
+    def _skim(self, block: Block) -> None:
+        while block.waiting and (status := self.done.get(block.waiting[0].id)) in FINAL:
+            self.kept += 1
+            self._seed_ended(block, str(status), self.numbers(block.waiting.popleft().id))
 
     def ended(self, trial: Trial, status: str) -> None:
         """A trial that `next` gave has ended with this status; its rows stand in the tables."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from study import perform, table
+from study import guard, perform, rungs, table
 from study.agenda import FINAL, Agenda, Proposer
 from study.mistake import Mistakes
 from study.progress import Progress
@@ -68,6 +68,7 @@ class Conductor:
         self.deadline = math.inf
         self.trials: dict[str, Trial] = {}
         self.numbers: dict[str, dict[str, float]] = {}
+        self.full: set[str] = set()  # stopped trials that the guard trains in full
 
     def run(self) -> Ending:
         """Run what is missing. Raises Mistakes when the study is being run already or the disk is full."""
@@ -100,8 +101,16 @@ class Conductor:
         for row in table.read(self.out, "scores", columns=["id", "evaluation", "metric", "value"]):
             self._number(row)
         settings = self.space.settings
-        agenda = Agenda(self.space, standing, self._numbers_of, self.propose, settings.budget.trials)
+        agenda = Agenda(
+            self.space,
+            standing,
+            self._numbers_of,
+            self.propose,
+            settings.budget.trials,
+            self._guarded if settings.scheduler.name != "none" else None,
+        )
         self._adopt(standing)
+        agenda.take_up()
         if settings.budget.hours is not None:
             self.deadline = time.monotonic() + 3600 * settings.budget.hours
         headline = headlines(self.space)
@@ -144,7 +153,8 @@ class Conductor:
     def _on_ray(self, agenda: Agenda) -> None:
         from study.cluster import connect
 
-        with connect.connected(self.where.address, self.where.at_once) as resources:
+        log = perform.study_folder(self.out, self.name) / "ray.log"
+        with connect.silenced(log), connect.connected(self.where.address, self.where.at_once) as resources:
             from study.cluster.sweep import Hooks, Needs, concurrency, sweep
 
             workers = self.where.workers
@@ -180,7 +190,13 @@ class Conductor:
         where = self.where
         how: dict[str, Any] = {"device": device, "workers": workers, "save_every": where.save_every}
         how |= {"compile": where.compile, "channels_last": where.channels_last}
+        how["extra"] = {} if trial.id in self.full else rungs.extra(self.space, trial)
         return perform.task_of(trial, self.name, self.out, self.root, **how)
+
+    def _guarded(self) -> list[Trial]:
+        trials = guard.chosen(self.out, self.space)
+        self.full = {trial.id for trial in trials}
+        return trials
 
     def _device(self, gpus: int) -> str:
         import torch
@@ -220,6 +236,7 @@ class Conductor:
             stop.touch()
         if stop.exists():  # ours, or another shell's `stop`
             agenda.close()
+        self.progress.total = agenda.total
         self.progress.draw()
 
     @contextlib.contextmanager

@@ -102,7 +102,7 @@ def perform(task: Task, stopped: Callable[[], bool] | None = None) -> tuple[str,
     import torch
 
     from models import parallel
-    from study import table, trial
+    from study import rungs, table, trial
     from study.pretrain import Place, Progress, Watch
     from study.spec import from_json
 
@@ -126,6 +126,7 @@ def perform(task: Task, stopped: Callable[[], bool] | None = None) -> tuple[str,
         watch = Watch(stop=lambda: stop.exists() or bool(stopped and stopped()), tell=tell)
         place = Place(task.device, task.folder, task.save_every, task.compile, task.channels_last)
         spec = from_json(task.spec)
+        rungs.hang(watch, task, spec, place)
         try:
             outcome = trial.run(spec, Path(task.root), place, watch)
         finally:

@@ -40,7 +40,11 @@ class Diverged(Exception):
 
 
 class Pruned(Exception):
-    """A scheduler ended the training at a rung."""
+    """A scheduler ended the training at a rung, a checkpoint written. epochs: of training that were done."""
+
+    def __init__(self, why: str, epochs: float, curves: list[dict[str, Any]]) -> None:
+        super().__init__(why)
+        self.epochs, self.curves = epochs, curves
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,14 @@ class Watch:
 
     stop: asked after every step; True ends the training with Interrupted, a checkpoint written.
     tell: told about the progress, at most once a second.
-    rungs: steps at which `measure` is called with the method; it returns False to end the training (Pruned).
+    rungs: the steps, of so many in all, at which `measure` is called with the method, in the first process;
+    what it returns, if anything, is why the training ends there (Pruned).
     """
 
     stop: Callable[[], bool] = lambda: False
     tell: Callable[[Progress], None] = lambda progress: None
-    rungs: tuple[int, ...] = ()
-    measure: Callable[[Method, int], bool] = lambda method, step: True
+    rungs: Callable[[int], tuple[int, ...]] = lambda total: ()
+    measure: Callable[[Method, int], str | None] = lambda method, step: None
 
 
 @dataclass
@@ -127,6 +132,7 @@ class _Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=spec.budget.precision == "fp16")
         self.plan = views.plan(spec.views)
         self.every = max(1, self.total // CURVE_POINTS)
+        self.rungs = self.watch.rungs(self.total)
         self.step = 0
         self.bad = 0  # non-finite losses in a row
         self.returned = False  # to the last good checkpoint
@@ -154,13 +160,15 @@ class _Training:
     def run(self) -> Trained:
         self.method.train()
         saved = told = time.monotonic()
+        if self.step in self.rungs:  # resumed there: the decision may not have been acted on
+            self._rung()
         while self.step < self.total:
             moment = Moment(self.step, self.per_epoch, self.spec.budget.epochs)
             loss, last = self._step(moment)
             self.step += 1
             if self.step % self.per_epoch == 0 or self.step == self.total:
                 self._monitor(last)
-            if self.step in self.watch.rungs:
+            if self.step in self.rungs:
                 self._rung()
             now = time.monotonic()
             if now - told >= 1 or self.step == self.total:
@@ -273,11 +281,12 @@ class _Training:
 
     def _rung(self) -> None:
         self.method.eval()
-        goes_on = not self._agreed(parallel.rank() == 0 and not self.watch.measure(self.method, self.step))
+        why = self.watch.measure(self.method, self.step) if parallel.rank() == 0 else None
+        ends = self._agreed(bool(why))
         self.method.train()
-        if not goes_on:
+        if ends:
             self._save()
-            raise Pruned(f"stopped at step {self.step} of {self.total}")
+            raise Pruned(why or "stopped at a rung", self.step / self.per_epoch, self.curves)
 
     def _save(self) -> None:
         if self.file is None or self.bad:

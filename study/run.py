@@ -30,6 +30,7 @@ def run_study(options: object) -> int:
     """Run or continue the study that parsed options name. Raises Mistakes."""
     from study.answer import answer, opening
     from study.conduct import Conductor, Where
+    from study.guard import report
     from study.plan import plan
     from study.space import Space
     from study.studyfile import load
@@ -60,6 +61,8 @@ def run_study(options: object) -> int:
         propose = proposer(where.out)
     ending = Conductor(space, where, propose).run()
     print(answer(space, where.out, ending), flush=True)
+    for line in report(where.out, space):
+        print(line, flush=True)
     return ending.code
 
 

@@ -116,7 +116,7 @@ def _run(spec: TrialSpec, root: Path, place: Place, watch: Watch) -> Outcome:
     except Diverged as error:
         return Outcome("diverged", str(error))
     except Pruned as error:
-        return Outcome("pruned", str(error))
+        return Outcome("pruned", str(error), [], error.curves, {**facts, "epochs_done": error.epochs})
     except torch.OutOfMemoryError as error:
         return Outcome("failed", _memory(spec, error))
     except RuntimeError as error:

@@ -40,6 +40,7 @@ POPULATION = 20  # of NSGA-II; Optuna's 50 is more than most studies have points
 def proposer(out: Path) -> Callable[[Space, Cell], Proposer]:
     """What the agenda takes: a search for every sampled cell, with its record and journal under `out`."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    out = out.expanduser().resolve()  # Tune changes the folder
     records: dict[str, Record] = {}
     journals: list[Journal] = []
 
