@@ -215,10 +215,12 @@ def _included(blocks: Block, path: Path, above: tuple[Path, ...]) -> Block:
         for key in ("base", "scales", "evaluate"):
             if key not in shared:
                 continue
+            if key == "scales" and isinstance(shared[key], Block):
+                shared.put(key, _bases_only(shared[key]), shared.at[key], shared.values_at[key])
             if key not in blocks:
                 blocks.take(shared, key)
             elif isinstance(shared[key], Block) and isinstance(blocks[key], Block):
-                merged = merge(_bases_only(shared[key]) if key == "scales" else shared[key], blocks[key])
+                merged = merge(shared[key], blocks[key])
                 blocks.put(key, merged, blocks.at[key], blocks.values_at[key])
     return blocks
 
@@ -314,6 +316,8 @@ def _override(blocks: Block, text: str, found: list[Mistake]) -> None:
     value = document.parse(f"value: {value_text}", place.file)["value"]
     if path[0] not in _KEYS or (len(path) > 1 and path[0] == "budget" and path[1] not in StudyBudget.model_fields):
         path = ("base", *path)
+    if path[0] in ("grid", "search") and len(path) > 2:  # an axis's key has dots of its own
+        path = (path[0], ".".join(path[1:]))
     blocks_new = changed(blocks, path, value, place)
     for name in blocks_new:
         blocks.take(blocks_new, name)
