@@ -102,17 +102,22 @@ def lines(title: str, across: str, groups: Mapping[str, Sequence[Line]], log: bo
     parts.append(f'<text class="tick" x="{middle:.0f}" y="{height - 2}">{html.escape(across)}</text>')
     for i, (label, found) in enumerate(drawn.items()):
         for line in found if len(found) > 1 else ():
-            parts.append(_path(line, x, y, f"thin c{i % COLOURS}", label))
-        parts.append(_path(_mean(found), x, y, f"thick c{i % COLOURS}", label))
+            parts.append(_path(line, x, y, f"thin {_colour(i)}", label))
+        parts.append(_path(_mean(found), x, y, f"thick {_colour(i)}", label))
     return "".join([*parts, "</svg>"])
 
 
 def legend(labels: Sequence[str]) -> str:
     """The colours of `lines`, in words."""
     items = [
-        f'<li class="c{i % COLOURS}"><span>{html.escape(label)}</span></li>' for i, label in enumerate(labels)
+        f'<li class="{_colour(i)}"><span>{html.escape(label)}</span></li>' for i, label in enumerate(labels)
     ]
     return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _colour(i: int) -> str:
+    """The class of the i-th arm; past the last colour they begin again, dashed."""
+    return f"c{i % COLOURS}" + (" dashed" if i // COLOURS % 2 else "")
 
 
 def _head(title: str, height: int) -> str:

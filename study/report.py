@@ -14,6 +14,7 @@ from study.analyses.runs import Runs, configuration
 from study.table import Tables
 
 _OPEN = ("question", "claims")  # shown in full; the others unfold
+_SHORT = 26
 _CURVES = 6  # figures of training curves
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d8dee4; --page: #ffffff;
@@ -43,7 +44,7 @@ td.supported { color: var(--good); font-weight: 600; } td.contradicted { color: 
   600; }
 details { border-top: 1px solid var(--line); padding: .5rem 0; } summary { cursor: pointer; font-weight:
   600; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 1rem; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding:
   .75rem; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; }
@@ -54,11 +55,15 @@ svg .bar { stroke: var(--dot); stroke-width: 2; } svg .dot { fill: var(--dot); }
 svg .run { fill: none; stroke: var(--soft); }
 svg polyline { fill: none; stroke: currentColor; } svg .thin { stroke-width: .8; opacity: .4; } svg .thick
   { stroke-width: 1.8; }
+svg .dashed { stroke-dasharray: 5 3; }
 svg circle.thick { fill: currentColor; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0; font-size:
   .87rem; }
 .legend li::before { content: ""; display: inline-block; width: 1.2em; height: 3px; margin-right: .4em;
-  vertical-align: middle; background: currentColor; } .legend span { color: var(--ink); }
+  vertical-align: middle; background: currentColor; }
+.legend .dashed::before {
+  background: repeating-linear-gradient(90deg, currentColor 0 4px, transparent 4px 7px); }
+.legend span { color: var(--ink); }
 @media print { details > * { display: block; } }
 """
 
@@ -110,7 +115,8 @@ def page(tables: Tables, study: StudyView) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}{colours}</style></head><body>{''.join(body)}"
-        f"<footer><p>{title}, {now}, from {len(runs.trials)} rows of tables/trials/{title}</p></footer></body></html>\n"
+        f"<footer><p>{title}, {now}, from {len(runs.trials)} rows of tables/trials/{title}</p></footer>"
+        "</body></html>\n"
     )
 
 
@@ -144,9 +150,11 @@ def _table(answer: Answer) -> str:
         for column in answer.columns:
             text = html.escape(shown(row.get(column)))
             kind = f' class="{text}"' if column == "verdict" else _number(right[column])
-            cells.append(f"<td{kind}>{text}</td>")
+            # A short cell (a number with its interval) stays on one line.
+            cells.append(f"<td{kind}>{text if len(text) > _SHORT else text.replace(' ', '&nbsp;')}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{notes}'
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f'<div class="scroll"><table>{body}</table></div>{notes}'
 
 
 def _number(right: bool) -> str:

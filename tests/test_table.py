@@ -194,9 +194,8 @@ def test_a_kill_while_writing_leaves_nothing_that_is_read(tmp_path: Path) -> Non
 
 def test_five_thousand_parts_in_bounded_time(tmp_path: Path) -> None:
     path = record(tmp_path, trial("t", axes={"method.groups": 4}))
-    content = path.read_bytes()
     for i in range(4_999):
-        (path.parent / f"u{i}-1.parquet").write_bytes(content)
+        os.link(path, path.parent / f"u{i}-1.parquet")
     began = time.process_time()  # of all threads: a busy machine must not fail this
     got = table.Tables(tmp_path, "s")._rows("trials", None)
     took = time.process_time() - began

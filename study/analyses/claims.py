@@ -45,6 +45,7 @@ def _row(runs: Runs, claim: dict[str, Any]) -> Row:
         "n": gap.interval.n,
         "values": dict(contrast.values),
         "pairs": contrast.pairs,
+        "filled": contrast.filled,
         "lost": contrast.lost,
     }
     row |= {"difference": gap.interval.estimate, "low": gap.interval.low, "high": gap.interval.high}
@@ -105,6 +106,8 @@ def _notes(runs: Runs, rows: list[Row]) -> list[str]:
         )
     if any(row["verdict"] == "undecided" and row["n"] >= 2 for row in rows):
         notes.append("undecided is not 'no difference': only a = b with a margin can show that")
+    if any(row["filled"] for row in rows):
+        notes.append("a seed that lacks one of several paired arms is completed by a fit of pair + seed")
     if any(row["lost"] for row in rows):
         notes.append("seeds that one of several paired arms lacks are left out of the pair")
     for row in rows:

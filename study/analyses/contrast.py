@@ -75,7 +75,7 @@ def mean_of(found: Sequence[Mapping[int, float]]) -> Contrast:
 
 
 def _additive(found: Sequence[Mapping[int, float]], seeds: Sequence[int]) -> dict[int, float] | None:
-    """Per seed, the mean over pairs of the least-squares fit; None where pairs and seeds are not tied together."""
+    """Per seed, the mean over pairs of the fit; None where the pairs are not tied by common seeds."""
     spots = [(i, seeds.index(seed), value) for i, each in enumerate(found) for seed, value in each.items()]
     design = np.zeros((len(spots), len(found) + len(seeds)))
     for row, (pair, seed, _) in enumerate(spots):

@@ -294,3 +294,20 @@ def test_another_studys_trials_do_not_count() -> None:
     store = groups()
     store.trials[0]["study"] = "other"
     assert rows_by(ANALYSES["question"](store.tables, VIEW))["byol (baseline)"]["n"] == 2
+
+
+def test_a_failed_trial_does_not_take_its_seed_away() -> None:
+    """Two pairs, of which one is 10 higher; a missing run must neither drop the seed nor shift its mean."""
+    store = Store()
+    for seed in range(4):
+        for dim, gain in ((64, 1.0), (128, 11.0)):
+            for groups_ in (1, 4):
+                if (seed, dim, groups_) == (2, 128, 4):
+                    store.add("4 128", seed, {"method.groups": 4, "method.dim": 128}, {}, status="failed")
+                    continue
+                value = 50 + seed + (gain + seed if groups_ == 4 else 0.0)
+                axes = {"method.groups": groups_, "method.dim": dim}
+                store.add(f"{groups_} {dim}", seed, axes, {"linear.top1": value})
+    row = ANALYSES["claims"](store.tables, StudyView("s", claims=[claim("a > b", FOUR, ONE)])).rows[0]
+    assert row["values"] == pytest.approx({0: 6.0, 1: 7.0, 2: 8.0, 3: 9.0})
+    assert row["filled"] == (2,)
