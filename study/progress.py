@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -34,7 +35,13 @@ class Progress:
         self.rows: list[tuple[Trial, str, dict[str, float], float]] = []
         self.running: dict[str, Trial] = {}
         self.began: dict[str, float] = {}
-        self.console = Console(stderr=False)
+        # Its own way to the terminal: while Ray runs, what the process prints goes to a log.
+        sys.stdout.flush()
+        try:
+            self.stream: TextIO = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+        except (OSError, ValueError):  # a notebook's stdout has no file
+            self.stream = sys.stdout
+        self.console = Console(file=self.stream)
         self._drawn = 0.0
         self._live: Live | None = None
         if self.console.is_terminal:
@@ -56,6 +63,7 @@ class Progress:
             why = f"  {reason}" if status not in ("done",) and reason else ""
             print(
                 f"{self._count():>9}  {status:<11} {_name(trial):<28} {seconds:6.1f} s  {shown}{why}{self._left()}",
+                file=self.stream,
                 flush=True,
             )
         self.draw(force=True)
@@ -65,7 +73,7 @@ class Progress:
         if self._live is not None:
             self._live.console.print(Text(line))
         else:
-            print(line, flush=True)
+            print(line, file=self.stream, flush=True)
 
     def draw(self, force: bool = False) -> None:
         now = time.monotonic()

@@ -44,6 +44,13 @@ class Hooks:
     ended: Callable[[str, str, str], None]
     tick: Callable[[], None]
 
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return _no_hooks, ()  # Tune pickles its searcher for a restore that is never made
+
+
+def _no_hooks() -> None:
+    return None
+
 
 def concurrency(resources: Resources, needs: Needs) -> int:
     """How many trials the cluster holds at once; at least 1."""
@@ -82,8 +89,7 @@ def sweep(hooks: Hooks, resources: Resources, needs: Needs) -> None:
             ),
         )
         proposer.limit = concurrency(resources, needs)
-        with _silent():
-            tuner.fit()
+        tuner.fit()
 
 
 class _Proposer(Searcher):
@@ -179,12 +185,3 @@ def _inside(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Tune prints a configuration box and hints whatever its verbosity; they go where nobody reads."""
-    import ray.tune.execution.tune_controller as controller
-
-    del controller
-    yield
