@@ -17,6 +17,12 @@ VERBS: dict[str, tuple[str, str]] = {  # verb: the module with `add(parser)` and
     "diff": ("study.verbs.diff", "what differs between two study files, or between two trials"),
     "retry": ("study.verbs.retry", "run the trials again that failed"),
     "stop": ("study.verbs.stop", "end a study that is running; every trial writes a checkpoint first"),
+    "evaluate": (
+        "study.verbs.evaluate",
+        "add the evaluations that finished trials lack, without training again",
+    ),
+    "claims": ("study.verbs.claims", "judge the claims; exit code 5 when a gated one is not supported"),
+    "report": ("study.verbs.report", "one HTML page of every answer, from the tables"),
     "schema": ("study.verbs.schema", "the JSON Schema of study files, for editors"),
     "bench": ("study.verbs.bench", "measure this machine: views, knn, sweep"),
 }
