@@ -35,7 +35,8 @@ def nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
     device = queries.device
     similarity = torch.empty(len(queries), k, device=device)
     index = torch.empty(len(queries), k, dtype=torch.int64, device=device)
-    rows = 128 if device.type == "cpu" else 1024  # a chunk should fit into the processor's cache
+    # A thread's part of a chunk should fit into its cache; more threads want more work between their meetings.
+    rows = 1024 if device.type != "cpu" else min(128 * torch.get_num_threads(), 2048)
     open_ = torch.arange(len(queries), device=device)
     if device.type == "cpu" and (screen := Screen.of(bank, k)) is not None:
         proven = torch.zeros(len(queries), dtype=torch.bool)
@@ -105,7 +106,8 @@ class Screen:
     def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """As `nearest`, with a mask (Q,) of the queries whose answer is proven."""
         bound, index = _product(_bounds(queries, self.axes), self.bounds, CANDIDATES * k)
-        exact = torch.stack([self.bank[i] @ q for i, q in zip(index, queries)])
+        rows = self.bank.index_select(0, index.flatten()).view(*index.shape, -1)  # (Q, candidates, D)
+        exact = torch.bmm(rows, queries[:, :, None]).squeeze(2)
         value, order = exact.topk(k, dim=1)
         return value, index.gather(1, order), value[:, -1] >= bound[:, -1]
 
