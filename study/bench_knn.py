@@ -49,7 +49,7 @@ def timed(
     labels: Tensor,
     device: torch.device,
 ) -> tuple[float, Tensor]:
-    """Seconds and the answer: by the clock on a GPU, by the processor elsewhere, where others disturb it."""
+    """Seconds and the answer: on a GPU by the clock, else of processor time (others share the clock)."""
     if device.type != "cuda":
         start = time.process_time()
         answer = work(queries, bank, labels, K)

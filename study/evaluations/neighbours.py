@@ -35,7 +35,7 @@ def nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
     device = queries.device
     similarity = torch.empty(len(queries), k, device=device)
     index = torch.empty(len(queries), k, dtype=torch.int64, device=device)
-    # A thread's part of a chunk should fit into its cache; more threads want more work between their meetings.
+    # A thread's part of a chunk should fit into its cache; threads want work between meetings.
     rows = 1024 if device.type != "cpu" else min(128 * torch.get_num_threads(), 2048)
     open_ = torch.arange(len(queries), device=device)
     if device.type == "cpu" and (screen := Screen.of(bank, k)) is not None:
