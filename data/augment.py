@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,14 +37,16 @@ def brightness(x: Tensor, factor: Tensor) -> None:
 
 def contrast(x: Tensor, factor: Tensor) -> None:
     """x <- factor x + (1 - factor) mean grey of the picture. factor: (N,), at least 0."""
-    mean = grey(x.mean((2, 3), keepdim=True)) * _column(1 - factor, x)  # (N, 1, 1, 1)
-    x.mul_(_column(factor, x)).add_(mean)
+    own = _column(factor, x)
+    mean = grey(x.mean((2, 3), keepdim=True)).mul_(1 - own)  # (N, 1, 1, 1)
+    x.mul_(own).add_(mean.item() if isinstance(own, float) else mean)
     _clamp(x, factor)
 
 
 def saturation(x: Tensor, factor: Tensor) -> None:
     """x <- factor x + (1 - factor) grey. factor: (N,), at least 0."""
-    x.lerp_(grey(x).expand_as(x), _column(1 - factor, x).expand_as(x))
+    weight = 1 - _column(factor, x)
+    x.lerp_(grey(x).expand_as(x), weight if isinstance(weight, float) else weight.expand_as(x))
     _clamp(x, factor)
 
 
@@ -62,7 +65,7 @@ def hue(x: Tensor, turn: Tensor) -> None:
     chroma = most - least
     h = (r - g).sub_(b).add_(most, alpha=2).sub_(least).copysign_(b - g)
     six = chroma.mul(6).clamp_(min=1e-9)  # 0 / 1e-9 = 0 where there is no colour
-    h.div_(six).add_((turn.to(x.device) + 1.5)[:, None, None]).frac_()  # parts of the circle; positive before
+    h.div_(six).add_(_column(turn + 1.5, h)).frac_()  # parts of the circle; positive before
     least.sub_(chroma)
     most.add_(chroma)
     ramp = chroma  # its memory is used again
@@ -90,9 +93,8 @@ def blur(x: Tensor, sigma: Tensor) -> None:
 
 def solarise(x: Tensor, threshold: float) -> None:
     """Values from `threshold` (above 0) on are inverted."""
-    high = F.threshold(
-        x, threshold * (1 - 1e-6), 0
-    )  # x where inverted, else 0; 128 / 255 may come an ulp low
+    least = threshold * (1 - 1e-6)  # 128 / 255 may come an ulp low
+    high = F.threshold(x, least, 0)  # x where it is inverted, else 0
     x.sub_(high, alpha=2).add_(high.sign_())
 
 
@@ -129,8 +131,11 @@ def _apply(x: Tensor, rows: list[int], operation: Callable[[Tensor, Tensor], Non
         x[there] = part
 
 
-def _column(values: Tensor, x: Tensor) -> Tensor:
-    return values.to(x.device, x.dtype)[:, None, None, None]
+def _column(values: Tensor, x: Tensor) -> Any:
+    """(N,) shaped to multiply x (N, ...); of a single row the number itself, which is faster to apply."""
+    if len(values) == 1 and x.device.type == "cpu":
+        return values.item()
+    return values.to(x.device, x.dtype).view(-1, *(1,) * (x.dim() - 1))
 
 
 def _clamp(x: Tensor, factor: Tensor) -> None:
@@ -166,23 +171,23 @@ def _blur_strips(x: Tensor, sigma: float) -> None:
     reach = math.ceil(REACH * sigma)
     wide = STRIP + 2 * reach
     columns, lines = math.ceil(width / STRIP), math.ceil(height / STRIP)
-    tall = lines * STRIP + 2 * reach
     right, below = columns * STRIP - width + reach, lines * STRIP - height + reach
-    padded = torch.empty(tall, channels, columns * STRIP + 2 * reach)  # rows hold their three channels
-    padded.permute(1, 0, 2).copy_(F.pad(x, (reach, right, reach, below), mode="replicate"))
+    padded = F.pad(x, (reach, right, reach, below), mode="replicate")  # (3, tall, row + 2 reach)
+    tall, row = lines * STRIP + 2 * reach, columns * STRIP
+    across = torch.empty(channels, tall, row)
     band = torch.zeros(STRIP, wide)
     kernel = _kernel(torch.tensor([sigma]), torch.arange(-reach, reach + 1))
     band.as_strided((STRIP, 2 * reach + 1), (wide + 1, 1)).copy_(kernel)  # each row one pixel further right
-    across = torch.empty(tall * channels, columns * STRIP)
     torch.bmm(
-        padded.as_strided((columns, tall * channels, wide), (STRIP, padded.stride(1), 1)),
+        padded.as_strided((columns, channels * tall, wide), (STRIP, padded.stride(1), 1)),
         band.T.contiguous().expand(columns, -1, -1),
-        out=across.as_strided((columns, tall * channels, STRIP), (STRIP, columns * STRIP, 1)),
+        out=across.as_strided((columns, channels * tall, STRIP), (STRIP, row, 1)),
     )
-    row = channels * columns * STRIP
-    out = torch.empty(lines, STRIP, row)
-    torch.bmm(
-        band.expand(lines, -1, -1), across.as_strided((lines, wide, row), (STRIP * row, row, 1)), out=out
-    )
-    out = out.view(lines * STRIP, channels, columns * STRIP)[:height, :, :width]
-    x.copy_(out.permute(1, 0, 2))
+    fits = row == width and lines * STRIP == height and x.is_contiguous()
+    out = x if fits else torch.empty(channels, lines * STRIP, row)
+    bands = band.expand(lines, -1, -1)
+    for made, source in zip(out, across):
+        strips = source.as_strided((lines, wide, row), (STRIP * row, row, 1))  # starts at the source's offset
+        torch.bmm(bands, strips, out=made.view(lines, STRIP, row))
+    if not fits:
+        x.copy_(out[:, :height, :width])

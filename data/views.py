@@ -34,19 +34,18 @@ def render(
     """
     device = torch.device(device)
     source = fetch(split, indices, device)
-    views: list[Tensor] = []
-    for v, view in enumerate(plan):
-        one = draws.view(v)
-        out = torch.empty(len(source), 3, view.size, view.size, device=device)
-        step = max(1, CHUNK.get(device.type, CHUNK["cpu"]) // (3 * view.size**2))
-        for start in range(0, len(out), step):
-            rows = slice(start, start + step)
-            part = one.rows(rows)
-            take(source[rows], part.crops[0], part.flip[0], view.interpolation, out[rows])
-            augment(out[rows], part, view.threshold)
-            normalise(out[rows], mean, std)
-        views.append(out)
-    return views, draws.boxes.to(device)
+    shift, scale = (torch.tensor(list(values), device=device)[:, None, None] for values in (mean, std))
+    out = [torch.empty(len(source), 3, view.size, view.size, device=device) for view in plan]
+    step = max(1, CHUNK.get(device.type, CHUNK["cpu"]) // (3 * plan[0].size ** 2))
+    for start in range(0, len(source), step):  # all views of a picture while it is in the cache
+        rows = slice(start, start + step)
+        some = draws.rows(rows)
+        for v, view in enumerate(plan):
+            one, views = some.view(v), out[v][rows]
+            take(source[rows], one.crops[0], one.flip[0], view.interpolation, views)
+            augment(views, one, view.threshold)
+            views.sub_(shift).div_(scale)
+    return out, draws.boxes.to(device)
 
 
 def fetch(split: Split, indices: Sequence[int] | Tensor, device: torch.device) -> Tensor | list[Tensor]:
@@ -70,6 +69,5 @@ def take(source: Tensor | list[Tensor], crops: Tensor, flip: Tensor, mode: str, 
 
 def normalise(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
     """x <- (x - mean) / std per channel, in place. x: (N, 3, H, W)."""
-    x.sub_(torch.tensor(mean, device=x.device)[:, None, None]).div_(
-        torch.tensor(std, device=x.device)[:, None, None]
-    )
+    shift, scale = (torch.tensor(list(values), device=x.device)[:, None, None] for values in (mean, std))
+    x.sub_(shift).div_(scale)
