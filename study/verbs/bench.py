@@ -10,6 +10,7 @@ from study.mistake import Mistakes
 
 BENCHES = {  # name: the module with `run(print_line)`
     "views": "study.bench_views",
+    "region-loss": "study.bench_region",
     "knn": "study.bench_knn",
     "sweep": "study.bench_sweep",
 }
