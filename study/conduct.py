@@ -77,7 +77,9 @@ class Conductor:
         self._room(folder)
         with perform.locked(folder / "lock", wait=False) as free:
             if not free:
-                raise Mistakes(f"the study {self.name} is being run already in {self.out}; `stop` ends that run")
+                raise Mistakes(
+                    f"the study {self.name} is being run already in {self.out}; `stop` ends that run"
+                )
             perform.stop_file(self.out, self.name).unlink(missing_ok=True)
             shutil.rmtree(folder / "live", ignore_errors=True)
             self._conduct(folder)
@@ -94,7 +96,9 @@ class Conductor:
         except OSError as error:
             raise Mistakes(f"--out {self.where.out}: cannot be written ({error.strerror})") from None
         if free < LEAST_DISK:
-            raise Mistakes(f"--out {self.where.out}: {free >> 20} MiB are free on its disk; {LEAST_DISK >> 20} are needed")
+            raise Mistakes(
+                f"--out {self.where.out}: {free >> 20} MiB are free on its disk; {LEAST_DISK >> 20} are needed"
+            )
 
     def _conduct(self, folder: Path) -> None:
         standing = table.finished(self.out)
@@ -118,7 +122,9 @@ class Conductor:
         with self._signals(agenda):
             try:
                 if agenda.kept:
-                    self.progress.say(f"{agenda.kept} of {agenda.total} trials stand in {self.out}; they are not run again")
+                    self.progress.say(
+                        f"{agenda.kept} of {agenda.total} trials stand in {self.out}; they are not run again"
+                    )
                 if not agenda.finished:
                     (self._local if self.where.local else self._on_ray)(agenda)
             finally:
@@ -205,7 +211,13 @@ class Conductor:
 
     def _failed(self, trial: Trial, reason: str) -> None:
         """A trial whose process died left no row: a failure is a fact, and gets one."""
-        row = {"id": trial.id, "study": self.name, "arm": trial.arm, "seed": trial.spec.seed, "status": "failed"}
+        row = {
+            "id": trial.id,
+            "study": self.name,
+            "arm": trial.arm,
+            "seed": trial.spec.seed,
+            "status": "failed",
+        }
         row |= {"reason": reason, "spec": trial.spec.model_dump_json(), "axes": dict(trial.axes)}
         table.record(self.out, row)
 
@@ -215,7 +227,7 @@ class Conductor:
                 self._number(row)
         agenda.ended(trial, status)
         self.progress.ended(trial, status, reason, self._numbers_of(trial.id))
-        if status not in ("done", "interrupted"):
+        if status not in ("done", "pruned", "interrupted"):
             self.ending.reasons.append(f"{trial.arm}, seed {trial.spec.seed}: {status}: {reason}")
 
     def _number(self, row: dict[str, Any]) -> None:

@@ -51,7 +51,9 @@ def units(out: Path, space: Space) -> list[Unit]:
     finals = {
         row["id"]: row["value"]
         for row in table.read(out, "scores", space.settings.study, ["id", "evaluation", "metric", "value"])
-        if (row["evaluation"], row["metric"]) == (name, metric) and row["value"] is not None and row["id"] in done
+        if (row["evaluation"], row["metric"]) == (name, metric)
+        and row["value"] is not None
+        and row["id"] in done
     }
     for unit in made + arms:
         seeds = [marks.get(trial.id, {}) for trial in unit.trials]
@@ -105,21 +107,19 @@ def report(out: Path, space: Space) -> list[str]:
         lines.append(f"{what}; {len(full)} of them were trained in full as a guard")
         for rung in sorted({r for u in found for r in u.marks}):
             both = [(u.marks[rung], u.final) for u in found if rung in u.marks and u.final is not None]
-            lines.append(f"  rung {rung + 1}: {_correlation(both)} of {spec.metric} there and at the end")
+            found_rank = rank_correlation([a for a, _ in both], [b for _, b in both])
+            if found_rank is not None:
+                words = f"Spearman's rank correlation {found_rank[0]:.2f} over {len(both)}"
+                lines.append(f"  rung {rung + 1}: {words} of {spec.metric} there and at the end")
         ends = [sign * u.final for u in found if not u.stopped and u.final is not None]
         if full and ends:
             wrong = [u for u in full if u.final is not None and sign * u.final > max(ends)]
             best = max(full, key=lambda u: sign * (u.final or 0.0))
             word = "WRONGLY STOPPED, better than" if wrong else "no better than"
-            lines.append(f"  best stopped one in full: {best.final:.4g} ({best.name}), {word} {sign * max(ends):.4g}")
+            lines.append(
+                f"  best stopped one in full: {best.final:.4g} ({best.name}), {word} {sign * max(ends):.4g}"
+            )
     return lines
-
-
-def _correlation(both: list[tuple[float, float]]) -> str:
-    found = rank_correlation([a for a, _ in both], [b for _, b in both])
-    if found is None:
-        return f"no rank correlation ({len(both)} trained in full)"
-    return f"Spearman's rank correlation {found[0]:.2f} over {len(both)}"
 
 
 def _draw(seed: int, unit: Unit) -> str:

@@ -1,8 +1,8 @@
 """A trial at a rung: measure the scheduler's metric, leave the value where the others find it, decide.
 
-There is no coordinator: the values stand in the table `rungs`, and each trial decides from those it finds. The
-decision stands there too, so that a trial that is resumed, or whose process died at the rung, neither measures
-nor decides again.
+There is no coordinator: the values stand in the table `rungs`, and each trial decides from those it finds.
+The decision stands there too, so that a trial that is resumed, or whose process died at the rung, neither
+measures nor decides again.
 """
 
 from __future__ import annotations
@@ -104,4 +104,3 @@ class Rungs:
 
 def _number(row: Mapping[str, Any]) -> float:
     return float("nan") if row["value"] is None else float(row["value"])
-

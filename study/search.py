@@ -1,7 +1,7 @@
 """The record of a search: every point that was asked and told, in order, from which a search is rebuilt.
 
-Nothing of Optuna's own has to survive: a part of the table `points` is written at every ask and again at every
-tell, and the sampler is brought back by replaying those events.
+Nothing of Optuna's own has to survive: a part of the table `points` is written at every ask and again at
+every tell, and the sampler is brought back by replaying those events.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def signature(space: Space, cell: Cell) -> str:
             "axes": [[d.key, d.kind, d.low, d.high, list(d.values)] for d in dimensions],
             "objectives": [[o.metric, o.goal] for o in settings.objectives],
             "sampler": [settings.sampler.name, settings.sampler.seed],
-            "where": [text for text in settings.where if _expression(text).keys & {d.key for d in dimensions}],
+            "where": [
+                text for text in settings.where if _expression(text).keys & {d.key for d in dimensions}
+            ],
         }
     )
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.search import Point
@@ -32,7 +32,7 @@ class Sheet:
     """One cell's search: its name in the journal, and its points by index."""
 
     name: str
-    directions: list[str]
+    directions: list[StudyDirection]
     distributions: dict[str, Any]
     points: dict[int, Point]
 
@@ -70,8 +70,7 @@ class Journal:
         storage = JournalStorage(lines)
         self._trials.clear()
         for sheet in self.sheets.values():
-            directions = [optuna.study.StudyDirection[d.upper()] for d in sheet.directions]
-            self._studies[sheet.name] = storage.create_new_study(directions, sheet.name)
+            self._studies[sheet.name] = storage.create_new_study(sheet.directions, sheet.name)
             for index in sorted(sheet.points):
                 self._add(storage, sheet.name, sheet.points[index])
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,8 +108,9 @@ def _frozen(sheet: Sheet, point: Point) -> FrozenTrial:
         intermediate_values=dict(zip(point.steps, point.marks, strict=True)),
         user_attrs={"point": point.index},
     )
-    # The journal's times are naive local ones, the table's are UTC.
-    trial.datetime_start = point.began.astimezone().replace(tzinfo=None) if point.began else trial.datetime_start
+    # Optuna's times are local ones without a zone, the table's are UTC.
+    if point.began:
+        trial.datetime_start = point.began.astimezone().replace(tzinfo=None)
     if point.ended and point.state != "running":
         trial.datetime_complete = point.ended.astimezone().replace(tzinfo=None)
     return trial

@@ -50,7 +50,12 @@ def proposer(out: Path) -> Callable[[Space, Cell], Proposer]:
             cells = [c for c in space.cells if space.dimensions_of(c)]
             records.update({c.label: Record(out, space, c) for c in cells})
             sheets = [
-                Sheet(_title(space, c), _directions(space), distributions(space.dimensions_of(c)), records[c.label].points)
+                Sheet(
+                    _title(space, c),
+                    _directions(space),
+                    distributions(space.dimensions_of(c)),
+                    records[c.label].points,
+                )
                 for c in cells
             ]
             journals.append(Journal(study_folder(out, name) / "optuna.journal", sheets))
@@ -112,25 +117,34 @@ class Search:
         what = f"{MAX_TRIES} proposed points in a row are excluded, the last by: {reason}"
         raise Mistakes(f"search: {self.cell.label}: {what}")
 
-    def _ask(self, index: int, attempt: int, given: dict[str, Any] | None = None) -> optuna.Trial:
+    def _ask(self, index: int, attempt: int) -> optuna.Trial:
         settings = self.space.settings.sampler
         seed = _seed(settings.seed, self.cell.label, index, attempt)
-        uniform = attempt >= OWN_TRIES or (given is not None and settings.name not in REMEMBERS)
-        lasting = _seed(settings.seed, self.cell.label)
-        self.study.sampler = make("random" if uniform else settings.name, seed, lasting)
-        if given is not None:
-            self.study.enqueue_trial(given)
+        name = "random" if attempt >= OWN_TRIES else settings.name
+        self.study.sampler = make(name, seed, _seed(settings.seed, self.cell.label))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return self.study.ask(self.distributions)
+
+    def _ask_again(self, point: Point) -> optuna.Trial:
+        """A recorded point as Optuna's trial."""
+        if self.space.settings.sampler.name in REMEMBERS:
+            for attempt in range(point.rejected):
+                self.study.tell(self._ask(point.index, attempt), state=TrialState.FAIL)
+            trial = self._ask(point.index, point.rejected)
+            if trial.params == point.params:
+                return trial
+            self.study.tell(trial, state=TrialState.FAIL)  # another version of the sampler: the record counts
+        self.study.sampler = make("random", 0, 0)
+        self.study.enqueue_trial(point.params)
+        return self.study.ask(self.distributions)
 
     def _replay(self) -> None:
         """Bring the study back to where the record ends."""
         self.study = optuna.create_study(directions=_directions(self.space), study_name=self.title)
         self._trials: dict[int, optuna.Trial] = {}
-        name = self.space.settings.sampler.name
-        if name == "qmc":
-            # Its sequence begins when the axes are known: from a point that runs for ever, not from a random one.
+        if self.space.settings.sampler.name == "qmc":
+            # Its sequence begins where the axes are known: by a point that never ends, not by a random one.
             middle = {d.key: d.middle for d in self.space.dimensions_of(self.cell)}
             known = create_trial(state=TrialState.RUNNING, params=middle, distributions=self.distributions)
             self.study.add_trial(known)
@@ -138,9 +152,7 @@ class Search:
             if kind == "tell":
                 self._settle(point)
                 continue
-            for attempt in range(min(point.rejected, OWN_TRIES) if name in REMEMBERS else 0):
-                self.study.tell(self._ask(point.index, attempt), state=TrialState.FAIL)
-            self._trials[point.index] = self._ask(point.index, point.rejected, point.params)
+            self._trials[point.index] = self._ask_again(point)
 
     def _settle(self, point: Point) -> None:
         """Tell Optuna what became of a point."""
@@ -187,8 +199,9 @@ def distributions(dimensions: Sequence[Dimension]) -> dict[str, BaseDistribution
     return found
 
 
-def _directions(space: Space) -> list[str]:
-    return ["maximize" if o.goal == "max" else "minimize" for o in space.settings.objectives]
+def _directions(space: Space) -> list[optuna.study.StudyDirection]:
+    one = optuna.study.StudyDirection
+    return [one.MAXIMIZE if o.goal == "max" else one.MINIMIZE for o in space.settings.objectives]
 
 
 def _title(space: Space, cell: Cell) -> str:
