@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from study_files import GOOD, dino
 
 from study.mistake import Mistakes
 from study.space import Space
 from study.studyfile import load
+from tests.study_files import GOOD, dino
 
 # fmt: off
 VALUES = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from study_files import BUDGET, GOOD, METHOD, OPTIM, VIEWS, dino, method, refusal, swapped
 
 from study.mistake import Mistakes
 from study.space import Space
 from study.studyfile import load
+from tests.study_files import BUDGET, GOOD, METHOD, OPTIM, VIEWS, dino, method, refusal, swapped
 
 
 def test_the_good_files_are_good(tmp_path: Path) -> None:

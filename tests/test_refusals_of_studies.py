@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from study_files import GOOD, OPTIM, dino, method, refusal, searched, swapped
+
+from tests.study_files import GOOD, OPTIM, dino, method, refusal, searched, swapped
 
 COMBINATIONS = {  # section 4.4
     "50 queue": (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from study_files import ALONE, GOOD, GRID, METHOD, swapped
 
 from study.mistake import Mistakes
 from study.space import Space
 from study.studyfile import load, scales_of
+from tests.study_files import ALONE, GOOD, GRID, METHOD, swapped
 
 
 def space(text: str, folder: Path, scale: str = "laptop", overrides: tuple[str, ...] = ()) -> Space:
