@@ -142,7 +142,9 @@ class Agenda:
         return trial
 
     def _may_ask(self) -> bool:
-        return any(self._asked[c.label] < self.space.points(c) for c in self._cells if c.label in self._proposers)
+        return any(
+            self._asked[c.label] < self.space.points(c) for c in self._cells if c.label in self._proposers
+        )
 
     def _ask(self) -> Block | None:
         """A new point in the cell that has been asked least."""

@@ -12,7 +12,10 @@ def opening(space: Space) -> str:
     """The question, and what will be run to answer it."""
     settings = space.settings
     cells, seeds = len(space.cells), len(space.seeds)
-    lines = [settings.question, f"{cells} arms x {seeds} seeds: {space.count()} trials ({space.source.scale} scale)"]
+    lines = [
+        settings.question,
+        f"{cells} arms x {seeds} seeds: {space.count()} trials ({space.source.scale} scale)",
+    ]
     if space.excluded:
         lines.append(f"{len(space.excluded)} combinations are excluded by `where`")
     return "\n".join(lines)
@@ -33,7 +36,9 @@ def answer(space: Space, out: Path, ending: Ending) -> str:
         more = [f"  and {len(ending.reasons) - 8} more"] if len(ending.reasons) > 8 else []
         parts.append("\n".join(["not done:", *shown, *more]))
     new = sum(ending.counts.values())
-    told = f"{new} trials in {ending.seconds:.0f} s" + (f", {ending.kept} stood already" if ending.kept else "")
+    told = f"{new} trials in {ending.seconds:.0f} s" + (
+        f", {ending.kept} stood already" if ending.kept else ""
+    )
     files = [
         told,
         f"tables: {out}/tables/trials/**/*.parquet, scores and curves alike",

@@ -23,7 +23,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         # torch reports a full disk as a RuntimeError of its zip writer.
-        if isinstance(error, RuntimeError) and "write" not in str(error) and "PytorchStreamWriter" not in str(error):
+        if (
+            isinstance(error, RuntimeError)
+            and "write" not in str(error)
+            and "PytorchStreamWriter" not in str(error)
+        ):
             raise
         number = getattr(error, "errno", None) or 28
         raise OSError(number, f"cannot write a checkpoint ({os.strerror(number)})", str(path)) from error

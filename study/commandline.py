@@ -33,28 +33,48 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="the study file")
     parser.add_argument("--scale", default="laptop", choices=SCALE_NAMES, help="default: laptop")
     parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="optim.lr=0.1, seeds=5"
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="optim.lr=0.1, seeds=5",
     )
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("results"), help="tables and checkpoints; default: results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), help="tables and checkpoints; default: results"
+    )
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:
     """Where and how it is run: what changes no number."""
     add_out(parser)
     parser.add_argument(
-        "--data", type=Path, default=Path("~/.cache/ssl-study"), help="where datasets are; default: ~/.cache/ssl-study"
+        "--data",
+        type=Path,
+        default=Path("~/.cache/ssl-study"),
+        help="where datasets are; default: ~/.cache/ssl-study",
     )
-    parser.add_argument("--local", action="store_true", help="without Ray: one trial after another in this process")
-    parser.add_argument("--address", help="a running Ray cluster to join; default: RAY_ADDRESS, else this machine")
+    parser.add_argument(
+        "--local", action="store_true", help="without Ray: one trial after another in this process"
+    )
+    parser.add_argument(
+        "--address", help="a running Ray cluster to join; default: RAY_ADDRESS, else this machine"
+    )
     parser.add_argument("--workers", type=_count, default=1, help="processes a trial (DDP through Ray Train)")
     parser.add_argument("--cpus", type=_count, default=1, help="cores and threads a process; default: 1")
-    parser.add_argument("--gpus", type=_share, help="GPUs a process, fractions allowed; default: 1 where there is one")
+    parser.add_argument(
+        "--gpus", type=_share, help="GPUs a process, fractions allowed; default: 1 where there is one"
+    )
     parser.add_argument("--cores", type=_count, help="cores that a Ray on this machine may use; default: all")
-    parser.add_argument("--save-every", type=_share, default=60.0, metavar="SECONDS", help="between checkpoints")
-    parser.add_argument("--compile", action="store_true", help="torch.compile; changes no result beyond rounding")
+    parser.add_argument(
+        "--save-every", type=_share, default=60.0, metavar="SECONDS", help="between checkpoints"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile; changes no result beyond rounding"
+    )
     parser.add_argument("--channels-last", action="store_true", help="memory layout for convolutions on GPUs")
 
 

@@ -90,8 +90,8 @@ def _trials(a: str, b: str, out: Path) -> dict[str, Any]:
         "a": rows[0]["id"],
         "b": rows[1]["id"],
         "spec": _listed(differences(rows[0]["spec"], rows[1]["spec"])),
-        "circumstances": _listed(differences(*told)),
-        "scores": _listed(differences(*scores)),
+        "circumstances": _listed(differences(told[0], told[1])),
+        "scores": _listed(differences(scores[0], scores[1])),
     }
 
 

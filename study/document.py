@@ -131,7 +131,9 @@ def parse(raw: bytes | str, name: str = "<text>") -> Block:
         raise Mistakes([Mistake(Place(name, 1, 1), "", f"not valid YAML: {what}")]) from None
     top = Place(name, 1, 1)
     if node is None:
-        raise Mistakes([Mistake(top, "", "the file is empty; a study needs `study:`, `question:` and `base:`")])
+        raise Mistakes(
+            [Mistake(top, "", "the file is empty; a study needs `study:`, `question:` and `base:`")]
+        )
     builder = _Builder(name)
     value = builder.build(node, ())
     if builder.mistakes:
@@ -242,7 +244,11 @@ class _Builder:
                 self.tagged(node, path, "")
             return text
         explicit = node.end_mark.index - node.start_mark.index > len(text) + 2 and "!" in str(node.start_mark)
-        if explicit or not node.tag.startswith("tag:yaml.org,2002:") or node.tag.endswith((":binary", ":set")):
+        if (
+            explicit
+            or not node.tag.startswith("tag:yaml.org,2002:")
+            or node.tag.endswith((":binary", ":set"))
+        ):
             self.tagged(node, path, "")
             return None
         lower = text.lower()

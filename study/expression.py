@@ -53,7 +53,9 @@ class Expression:
                 warnings.simplefilter("ignore")
                 self._tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise ExpressionError(f"'{text}' is not an expression like method.dim % method.groups == 0") from None
+            raise ExpressionError(
+                f"'{text}' is not an expression like method.dim % method.groups == 0"
+            ) from None
         self.keys: set[str] = set()
         self._check(self._tree)
 
@@ -86,7 +88,9 @@ class Expression:
                 self._check(value)
         else:
             what = type(node).__name__.lower()
-            raise ExpressionError(f"'{self.text}': {what} is not allowed; only arithmetic and comparisons are")
+            raise ExpressionError(
+                f"'{self.text}': {what} is not allowed; only arithmetic and comparisons are"
+            )
 
     def _key(self, node: ast.AST) -> str:
         if isinstance(node, ast.Name):

@@ -118,7 +118,9 @@ def perform(task: Task, stopped: Callable[[], bool] | None = None) -> tuple[str,
     # Two drivers' actors can meet at a trial after a kill: the later one waits, and finds the row.
     with locked(task.folder / "lock") if first else contextlib.nullcontext():
         if first and task.workers == 1:
-            before = table.finished(Path(task.out), task.study).get(task.id) if task.extra.get("check") else None
+            before = (
+                table.finished(Path(task.out), task.study).get(task.id) if task.extra.get("check") else None
+            )
             if before == "done":
                 return before, ""
         if first:
@@ -157,7 +159,14 @@ def forget(out: Path, identity: str) -> None:
 
 def _tell(task: Task, step: int, total: int, loss: float, seconds: float) -> None:
     """For the live view only: a failure to write it must not end a trial."""
-    told = {"arm": task.arm, "seed": task.seed, "step": step, "total": total, "loss": loss, "seconds": seconds}
+    told = {
+        "arm": task.arm,
+        "seed": task.seed,
+        "step": step,
+        "total": total,
+        "loss": loss,
+        "seconds": seconds,
+    }
     with contextlib.suppress(OSError):
         task.live.parent.mkdir(parents=True, exist_ok=True)
         temporary = task.live.with_suffix(".partial")

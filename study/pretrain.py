@@ -68,6 +68,9 @@ class Place:
     channels_last: bool = False
 
 
+HERE = Place()
+
+
 @dataclass
 class Watch:
     """What a caller may hang into the loop.
@@ -109,7 +112,7 @@ def build(spec: TrialSpec) -> Method:
 
 
 def pretrain(
-    spec: TrialSpec, data: Dataset, indices: Tensor, place: Place = Place(), watch: Watch | None = None
+    spec: TrialSpec, data: Dataset, indices: Tensor, place: Place = HERE, watch: Watch | None = None
 ) -> Trained:
     """Train the method of `spec` on the pictures `indices` of the training split.
 
@@ -222,7 +225,9 @@ class _Training:
         torch.manual_seed(mixed("step", self.spec.seed, moment.step, parallel.rank()))
         self.optimizer.zero_grad(set_to_none=True)
         self.method.prepare(moment)
-        memos, terms, loss, last = [], {}, 0.0, None
+        memos: list[Any] = []
+        terms: dict[str, Tensor] = {}
+        last: Step | None = None
         cuts = self.spec.budget.accumulate
         for i, (batch, weight) in enumerate(self._batches()):
             synchronised = parallel.world() == 1 or i == cuts - 1
@@ -231,7 +236,7 @@ class _Training:
                     last = self.network(batch, moment)
                 self.scaler.scale(last.loss * weight).backward()
             for name, value in last.terms.items():
-                terms[name] = terms.get(name, 0.0) + weight * value.detach()
+                terms[name] = terms.get(name, torch.zeros_like(value)) + weight * value.detach()
             memos.append(last.memo)
         assert last is not None
         loss = float(parallel.plain_mean(torch.stack(list(terms.values())).sum()))
@@ -255,7 +260,9 @@ class _Training:
             return
         state = checkpoint.load(self.file) if self.file and not self.returned else None
         if state is None or state["id"] != self.spec.id or state["bad"]:
-            raise Diverged(f"the loss was {loss} for {self.bad} steps, last at step {moment.step} of {self.total}")
+            raise Diverged(
+                f"the loss was {loss} for {self.bad} steps, last at step {moment.step} of {self.total}"
+            )
         self._restore(state)
         self.step -= 1  # `run` counts the step that is given up
         self.returned, self.bad = True, 0
@@ -273,7 +280,9 @@ class _Training:
         if last.embedding is not None:
             rows = parallel.plain_gather(last.embedding.detach().float())[:1024]
             values |= {"embedding_std": spread(rows), "embedding_rank": rank_me(rows)}
-        self._record({name: parallel.plain_mean(v) if isinstance(v, Tensor) else v for name, v in values.items()})
+        self._record(
+            {name: parallel.plain_mean(v) if isinstance(v, Tensor) else v for name, v in values.items()}
+        )
 
     def _health(self) -> dict[str, float]:
         names = ("embedding_std", "embedding_rank")

@@ -27,7 +27,9 @@ class Progress:
     total: trials of the study. kept: those that the tables already held.
     """
 
-    def __init__(self, study: str, total: int, kept: int, at_once: int, live: Path, headline: list[str]) -> None:
+    def __init__(
+        self, study: str, total: int, kept: int, at_once: int, live: Path, headline: list[str]
+    ) -> None:
         self.study, self.total, self.kept, self.at_once = study, total, kept, at_once
         self.live_folder, self.headline = live, headline
         self.started = time.monotonic()
@@ -118,7 +120,9 @@ class Progress:
             loss = told.get("loss", math.nan)
             note = f"loss {loss:.3f}" if isinstance(loss, float) and math.isfinite(loss) else ""
             cells = [note, *[""] * (len(self.headline) - 1)] if self.headline else []
-            table.add_row(_name(trial), share, *cells, f"{time.monotonic() - self.began[identity]:.0f}", style="cyan")
+            table.add_row(
+                _name(trial), share, *cells, f"{time.monotonic() - self.began[identity]:.0f}", style="cyan"
+            )
         failed = {k: n for k, n in self.counts.items() if k != "done"}
         notes = "".join(f", {n} {k}" for k, n in failed.items())
         head = f"{self.study}: {self._count()} trials{notes}, {len(self.running)} running{self._left()}"
@@ -134,8 +138,10 @@ class Progress:
 
 def _name(trial: Trial) -> str:
     """The varying parameters only."""
-    point = ", ".join(f"{k.split('.')[-1]}={v:.3g}" if isinstance(v, float) else f"{k.split('.')[-1]}={v}"
-                      for k, v in trial.point.items())
+    point = ", ".join(
+        f"{k.split('.')[-1]}={v:.3g}" if isinstance(v, float) else f"{k.split('.')[-1]}={v}"
+        for k, v in trial.point.items()
+    )
     return ", ".join(x for x in (trial.arm, point, f"seed {trial.spec.seed}") if x)
 
 

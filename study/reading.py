@@ -33,7 +33,11 @@ _KINDS = {
 
 def shown(value: Any) -> str:
     """A value as a message shows it: short, and as the file writes it."""
-    text = {True: "true", False: "false", None: "null"}.get(value) if value is None or value in (True, False) else None
+    text = (
+        {True: "true", False: "false", None: "null"}.get(value)
+        if value is None or value in (True, False)
+        else None
+    )
     if text is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         text = repr(plain(value)) if isinstance(value, dict | list) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -69,7 +73,8 @@ def mistakes(
             found[path].append(what)
         places[path] = place_of(value, path, fallback, whole)
     return [
-        Mistake(places[path], ".".join(str(p) for p in (*prefix, *path)), _joined(whats)) for path, whats in found.items()
+        Mistake(places[path], ".".join(str(p) for p in (*prefix, *path)), _joined(whats))
+        for path, whats in found.items()
     ]
 
 
@@ -100,7 +105,11 @@ def _path(value: Any, loc: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _tag(part: str, value: Mapping[str, Any]) -> bool:
-    return part == value.get("name") or "[" in part or part in ("str", "int", "float", "bool", "tuple", "constrained-str")
+    return (
+        part == value.get("name")
+        or "[" in part
+        or part in ("str", "int", "float", "bool", "tuple", "constrained-str")
+    )
 
 
 def _sentence(item: Any, kind: Any, value: Any, path: tuple[Any, ...]) -> str:
@@ -115,7 +124,9 @@ def _sentence(item: Any, kind: Any, value: Any, path: tuple[Any, ...]) -> str:
         raw = ctx.get("expected_tags") or ctx.get("expected", "")
         known_words = [w.strip(" '\"") for w in raw.replace(" or ", ", ").split(",") if w.strip()]
         wrong = ctx.get("tag", given)
-        return f"'{shown(wrong)}' is not known; choose from {choices(known_words)}.{nearest(wrong, known_words)}"
+        return (
+            f"'{shown(wrong)}' is not known; choose from {choices(known_words)}.{nearest(wrong, known_words)}"
+        )
     if type_ == "union_tag_not_found":
         return "needs a `name`"
     if type_ in _KINDS:
@@ -141,7 +152,12 @@ def _sentence(item: Any, kind: Any, value: Any, path: tuple[Any, ...]) -> str:
     if type_ == "string_too_short":
         return "is empty"
     if type_ in ("too_short", "too_long"):
-        return item["msg"].replace("Tuple", "the list").replace("List", "the list").replace(" after validation", "")
+        return (
+            item["msg"]
+            .replace("Tuple", "the list")
+            .replace("List", "the list")
+            .replace(" after validation", "")
+        )
     return item["msg"]
 
 

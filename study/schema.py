@@ -58,7 +58,7 @@ def schema() -> dict[str, Any]:
     made["scale"] = {"type": ["object", "null"], "properties": inner, "additionalProperties": False}
     top["scales"] = {
         "type": "object",
-        "properties": dict.fromkeys(SCALES, {"$ref": "#/$defs/scale"}),
+        "properties": {scale: {"$ref": "#/$defs/scale"} for scale in SCALES},
         "additionalProperties": False,
         "description": "the same question at other sizes; chosen by --scale",
     }

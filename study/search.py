@@ -103,11 +103,11 @@ def signature(space: Space, cell: Cell) -> str:
     """Digest of what a search is about. Points of another signature belong to another question: they are kept
     in the table and never mixed in. More trials, seeds or evaluations do not change it."""
     dimensions = space.dimensions_of(cell)
-    middle = space.trial(cell, {d.key: d.middle for d in dimensions}, space.seeds[0]).spec
+    example = space.example(cell).spec
     settings = space.settings
     return digest(
         {
-            "template": middle.model_dump(mode="json", exclude={"evaluate", "seed"}),
+            "template": example.model_dump(mode="json", exclude={"evaluate", "seed"}),
             "axes": [[d.key, d.kind, d.low, d.high, list(d.values)] for d in dimensions],
             "objectives": [[o.metric, o.goal] for o in settings.objectives],
             "sampler": [settings.sampler.name, settings.sampler.seed],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -42,6 +43,16 @@ class Dimension:
         if self.kind == "int":
             return int((self.low + self.high) // 2)
         return math.sqrt(self.low * self.high) if self.kind == "log" else (self.low + self.high) / 2
+
+    @property
+    def samples(self) -> tuple[Any, ...]:
+        """Some points inside, the middle first."""
+        if self.kind == "choice":
+            return self.values
+        if self.kind == "int":
+            low, high = int(self.low), int(self.high)
+            return tuple(dict.fromkeys((self.middle, *range(low, min(high, low + 15) + 1), high)))
+        return (self.middle, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -97,13 +108,17 @@ class Space:
             raise Mistakes([*found, *of_blocks(source.blocks)])
         for cell in self.cells:
             try:
-                self.trial(cell, {d.key: d.middle for d in self.dimensions if _has(cell.template, d.key)}, self.seeds[0])
+                self.example(cell)
             except Mistakes as error:
                 found += error.mistakes
         found += _named(self)
         if self.count() > MAX_TRIALS:
-            what = f"makes {self.count():,} trials over all cells and seeds; at most {MAX_TRIALS:,} are allowed"
-            found.append(Mistake(place_of(source.blocks, ("sampler",), source.base.place), "sampler.trials", what))
+            what = (
+                f"makes {self.count():,} trials over all cells and seeds; at most {MAX_TRIALS:,} are allowed"
+            )
+            found.append(
+                Mistake(place_of(source.blocks, ("sampler",), source.base.place), "sampler.trials", what)
+            )
         if found:
             raise Mistakes(found)
 
@@ -131,6 +146,20 @@ class Space:
             template = changed(template, tuple(key.split(".")), value, place)
         spec = resolve(template, seed)
         return Trial(cell.label, {**cell.axes, **point}, spec, dict(point), index)
+
+    def example(self, cell: Cell) -> Trial:
+        """A possible trial of a cell: where sampled axes are in the middle, or near it where that is impossible.
+        Raises Mistakes, those of the middle, when none is found."""
+        dimensions = self.dimensions_of(cell)
+        middle = {d.key: d.middle for d in dimensions}
+        try:
+            return self.trial(cell, middle, self.seeds[0])
+        except Mistakes as error:
+            for d in dimensions:
+                for value in d.samples[1:]:
+                    with contextlib.suppress(Mistakes):
+                        return self.trial(cell, {**middle, d.key: value}, self.seeds[0])
+            raise error
 
     def fixed(self) -> Iterator[Trial]:
         """Trials of the cells where nothing is sampled, seed by seed, so that every arm has its first number
@@ -202,7 +231,8 @@ def resolve(template: Block, seed: int) -> TrialSpec:
     block.put("seed", seed, block.place)
     spec = read(TrialSpec, block, template.place)
     found = [
-        Mistake(place_of(block, path, template.place, True), ".".join(map(str, path)), what) for path, what in crosscheck(spec)
+        Mistake(place_of(block, path, template.place, True), ".".join(map(str, path)), what)
+        for path, what in crosscheck(spec)
     ]
     if found:
         raise Mistakes(found)
@@ -255,9 +285,10 @@ def _cells(source: Source, dimensions: list[Dimension]) -> tuple[list[Cell], lis
         if not isinstance(change, Block | None):
             found.append(Mistake(source.arms.at[arm], f"arms.{arm}", "must be a block of keys"))
             continue
-        for key in [k for k in change or () if k not in (*BLOCKS, "evaluate")]:
+        keys = change or Block(source.arms.place)
+        for key in [k for k in keys if k not in (*BLOCKS, "evaluate")]:
             what = f"unknown key; known here: {choices(BLOCKS)}.{nearest(key, BLOCKS)}"
-            found.append(Mistake(change.at[key], f"arms.{arm}.{key}", what))
+            found.append(Mistake(keys.at[key], f"arms.{arm}.{key}", what))
         cells.append(Cell(arm, {"arm": arm}, merge(template, change) if change else template))
     combinations: list[dict[str, Any]] = [
         dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
@@ -309,7 +340,9 @@ def _grid(source: Source, found: list[Mistake]) -> dict[str, list[Any]]:
         if what:
             found.append(Mistake(place, f"grid.{key}", what))
         elif not isinstance(values, Items) or not values:
-            found.append(Mistake(place, f"grid.{key}", f"must be a list of values, like [1, 2], not {shown(values)}"))
+            found.append(
+                Mistake(place, f"grid.{key}", f"must be a list of values, like [1, 2], not {shown(values)}")
+            )
         elif len({repr(plain(v)) for v in values}) < len(values):
             found.append(Mistake(place, f"grid.{key}", f"a value stands twice in {shown(values)}"))
         else:
@@ -387,13 +420,20 @@ def _key_problem(key: str, source: Source) -> str | None:
 def _names_of(block: str, source: Source) -> set[str]:
     names: set[str] = set()
     grid = source.blocks.get("grid") or {}
-    for value in [source.base.get(block), *[a.get(block) for a in source.arms.values() if isinstance(a, Block)]]:
+    for value in [
+        source.base.get(block),
+        *[a.get(block) for a in source.arms.values() if isinstance(a, Block)],
+    ]:
         if isinstance(value, Block) and isinstance(value.get("name"), str):
             names.add(value["name"])
     values = grid.get(f"{block}.name")
     names |= {v for v in values if isinstance(v, str)} if isinstance(values, Items) else set()
     values = grid.get(block)
-    names |= {v["name"] for v in values if isinstance(v, Block) and "name" in v} if isinstance(values, Items) else set()
+    names |= (
+        {v["name"] for v in values if isinstance(v, Block) and "name" in v}
+        if isinstance(values, Items)
+        else set()
+    )
     return names
 
 
@@ -425,7 +465,11 @@ def _constraints(source: Source, found: list[Mistake]) -> list[tuple[Expression,
 
 
 def _against(
-    cell: Cell, constraints: list[tuple[Expression, Place]], dimensions: list[Dimension], source: Source, found: list[Mistake]
+    cell: Cell,
+    constraints: list[tuple[Expression, Place]],
+    dimensions: list[Dimension],
+    source: Source,
+    found: list[Mistake],
 ) -> str | None:
     """The first constraint that excludes the cell. Constraints on sampled axes are the sampler's."""
     if not constraints:
@@ -464,12 +508,17 @@ def _named(space: Space) -> list[Mistake]:
     def metric(path: tuple[Any, ...], text: str) -> None:
         name = text.partition(".")[0]
         if name not in evaluations and name != "trial":
-            wrong(path, f"there is no evaluation '{name}' in `evaluate`; it has {choices(sorted(evaluations))}."
-                  f"{nearest(name, evaluations)}")
+            wrong(
+                path,
+                f"there is no evaluation '{name}' in `evaluate`; it has {choices(sorted(evaluations))}."
+                f"{nearest(name, evaluations)}",
+            )
 
     if settings.baseline is not None and settings.baseline not in labels:
-        wrong(("baseline",), f"there is no arm '{settings.baseline}'; there are {choices(labels)}."
-              f"{nearest(settings.baseline, labels)}")
+        wrong(
+            ("baseline",),
+            f"there is no arm '{settings.baseline}'; there are {choices(labels)}.{nearest(settings.baseline, labels)}",
+        )
     for i, text in enumerate(settings.metrics):
         metric(("metrics", i), text)
     if space.sampled:
@@ -506,7 +555,10 @@ def _evaluate(text: str) -> tuple[Any, ...]:
 def _short(keys: list[str]) -> dict[str, str]:
     """The last word of every key, or the whole key where two keys end alike."""
     lasts = [k.split(".")[-1] for k in keys]
-    return {k: k if lasts.count(last) > 1 or last == "name" and len(keys) > 1 else last for k, last in zip(keys, lasts, strict=True)}
+    return {
+        k: k if lasts.count(last) > 1 or (last == "name" and len(keys) > 1) else last
+        for k, last in zip(keys, lasts, strict=True)
+    }
 
 
 def _word(value: Any) -> Any:

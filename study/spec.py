@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field
 
@@ -23,7 +23,10 @@ def _union(specs: list[Any]) -> Any:
 
 
 if TYPE_CHECKING:
-    DataSpec = MethodSpec = BackboneSpec = EvaluationSpec = Any
+    DataSpec: TypeAlias = Any
+    MethodSpec: TypeAlias = Any
+    BackboneSpec: TypeAlias = Any
+    EvaluationSpec: TypeAlias = Any
 else:
     DataSpec = _union([*SETS.values()])
     MethodSpec = _union([m.Spec for m in METHODS.values()])
@@ -36,8 +39,12 @@ class BudgetSpec(Spec):
 
     epochs: int = Field(ge=1, le=100_000, description="planned epochs; every schedule runs over them")
     batch: int = Field(ge=1, le=1_000_000, description="pictures a step over all processes")
-    accumulate: int = Field(1, ge=1, le=4096, description="backward passes a step, each with batch/accumulate pictures")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast; fp16 with a loss scaler")
+    accumulate: int = Field(
+        1, ge=1, le=4096, description="backward passes a step, each with batch/accumulate pictures"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="autocast; fp16 with a loss scaler"
+    )
 
 
 class TrialSpec(Spec):
@@ -49,7 +56,9 @@ class TrialSpec(Spec):
     views: ViewsSpec
     optim: OptimSpec
     budget: BudgetSpec
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="seeds the weights, the data order, the subset, the views")
+    seed: int = Field(
+        0, ge=0, le=2**31 - 1, description="seeds the weights, the data order, the subset, the views"
+    )
     evaluate: tuple[EvaluationSpec, ...] = Field((), description="what is measured when training has ended")
 
     @property

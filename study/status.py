@@ -45,7 +45,7 @@ def facts(space: Space, out: Path) -> dict[str, Any]:
     by_arm: dict[str, Counter[str]] = {cell.label: Counter() for cell in space.cells}
     arms = {i: trial.arm for i, trial in fixed.items()}
     for row in within:
-        by_arm[arms.get(row["id"], row["arm"])][row["status"]] += 1
+        by_arm[arms.get(str(row["id"]), str(row["arm"]))][row["status"]] += 1
     total = len(fixed) + sum(space.points(c) * len(space.seeds) for c in sampled.values())
     counts = Counter(row["status"] for row in within)
     causes = Counter(
@@ -208,7 +208,7 @@ def _nearest_trial(row: Row, fixed: list[Trial]) -> str:
 
 def _changes(there: Any, here: Any) -> str:
     without = [{k: v for k, v in spec.items() if k != "evaluate"} for spec in (there, here)]
-    found = [f"{key} ({a} there, {b} in the file)" for key, a, b in differences(*without)]
+    found = [f"{key} ({a} there, {b} in the file)" for key, a, b in differences(without[0], without[1])]
     return ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "")
 
 

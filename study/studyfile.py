@@ -38,7 +38,9 @@ class ObjectiveSpec(Spec):
 class SamplerSpec(Spec):
     """How points are proposed within every cell."""
 
-    name: Literal["tpe", "random", "qmc", "cmaes", "gp", "nsga2"] = Field("tpe", description="Optuna's sampler")
+    name: Literal["tpe", "random", "qmc", "cmaes", "gp", "nsga2"] = Field(
+        "tpe", description="Optuna's sampler"
+    )
     trials: int = Field(20, ge=1, le=100_000, description="points a cell")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of the sampler")
 
@@ -54,7 +56,9 @@ class SchedulerSpec(Spec):
     """Whether a trial may be stopped early; a stopped trial is recorded as pruned."""
 
     name: Literal["none", "asha", "median", "hyperband"] = Field("none", description="the rule")
-    metric: str = Field("knn.top1", pattern=r"^[\w\-]+\.[\w\-]+$", description="measured at every rung; never the loss")
+    metric: str = Field(
+        "knn.top1", pattern=r"^[\w\-]+\.[\w\-]+$", description="measured at every rung; never the loss"
+    )
     goal: Literal["max", "min"] = Field("max", description="which way the metric is better")
     grace: float = Field(0.2, gt=0, lt=1, description="share of the planned training before the first rung")
     eta: int = Field(3, ge=2, le=10, description="one of eta goes on at each rung")
@@ -88,11 +92,17 @@ class StudyFile(Spec):
     study: str = Field(pattern=NAME, max_length=80, description="the study's name, and its folder's")
     question: str = Field(min_length=1, description="what is asked; a person reads this first")
     reproduces: Reproduces | None = None
-    baseline: str | None = Field(None, description="the arm that differences are taken to; default: the first arm")
-    metrics: tuple[str, ...] = Field((), description="shown in the table of the question; default: every headline")
+    baseline: str | None = Field(
+        None, description="the arm that differences are taken to; default: the first arm"
+    )
+    metrics: tuple[str, ...] = Field(
+        (), description="shown in the table of the question; default: every headline"
+    )
     grid: dict[str, Any] = Field(default_factory=dict, description="every value is run: {key: [values]}")
     search: dict[str, Any] = Field(default_factory=dict, description="sampled: {key: {log: [low, high]}}")
-    where: tuple[str, ...] = Field((), description="constraints on cells, like method.dim % method.groups == 0")
+    where: tuple[str, ...] = Field(
+        (), description="constraints on cells, like method.dim % method.groups == 0"
+    )
     seeds: int | tuple[int, ...] = Field(3, description="a number of seeds, or the seeds themselves")
     objective: ObjectiveSpec | tuple[ObjectiveSpec, ...] = ObjectiveSpec()
     sampler: SamplerSpec = SamplerSpec()
@@ -149,7 +159,9 @@ def load(path: Path, scale: str = "laptop", overrides: Iterable[str] = ()) -> So
     except Mistakes as error:
         found += error.mistakes
     if "base" not in blocks:
-        found.append(Mistake(blocks.place, "base", "is missing: one complete trial (data, backbone, method, ...)"))
+        found.append(
+            Mistake(blocks.place, "base", "is missing: one complete trial (data, backbone, method, ...)")
+        )
     for key in ("base", "arms"):
         if key in blocks and not isinstance(blocks[key], Block):
             found.append(Mistake(blocks.at[key], key, "must be a block of keys"))
@@ -190,8 +202,14 @@ def _check_settings(settings: StudyFile, blocks: Block) -> list[Mistake]:
     for i, claim in enumerate(settings.claims):
         if claim.expect == "a = b" and claim.margin is None:
             wrong(f"claims.{i}", "expect: a = b needs a `margin`, the difference that would matter")
-    if settings.search and len(settings.objectives) > 1 and settings.sampler.name not in ("nsga2", "tpe", "random", "qmc"):
-        wrong("sampler", f"{settings.sampler.name} takes one objective; several need nsga2, tpe, random or qmc")
+    if (
+        settings.search
+        and len(settings.objectives) > 1
+        and settings.sampler.name not in ("nsga2", "tpe", "random", "qmc")
+    ):
+        wrong(
+            "sampler", f"{settings.sampler.name} takes one objective; several need nsga2, tpe, random or qmc"
+        )
     return found
 
 
@@ -314,7 +332,9 @@ def _override(blocks: Block, text: str, found: list[Mistake]) -> None:
         found.append(Mistake(None, f"--set {text}", "must look like optim.lr=0.1"))
         return
     value = document.parse(f"value: {value_text}", place.file)["value"]
-    if path[0] not in _KEYS or (len(path) > 1 and path[0] == "budget" and path[1] not in StudyBudget.model_fields):
+    if path[0] not in _KEYS or (
+        len(path) > 1 and path[0] == "budget" and path[1] not in StudyBudget.model_fields
+    ):
         path = ("base", *path)
     if path[0] in ("grid", "search") and len(path) > 2:  # an axis's key has dots of its own
         path = (path[0], ".".join(path[1:]))

@@ -237,8 +237,7 @@ class Tables:
             self.torn |= bad
             first = "; ".join(f"{path}: {why}" for path, why in list(bad.items())[:3])
             warnings.warn(
-                f"{len(bad)} of {len(paths)} parts of {table} are left out, those trials count as not done: "
-                f"{first}",
+                f"{len(bad)} of {len(paths)} parts of {table} are left out, those trials count as not done: {first}",
                 TornPart,
                 stacklevel=3,
             )

@@ -1,8 +1,8 @@
 """One trial: spec in, rows out. No Ray, no YAML, callable from a notebook.
 
-    from study.trial import run
-    outcome = run(spec)
-    outcome.scores
+from study.trial import run
+outcome = run(spec)
+outcome.scores
 """
 
 from __future__ import annotations
@@ -22,7 +22,19 @@ from models import parallel
 from models.backbones.backbone import Backbone
 from study import checkpoint, provenance
 from study.evaluations.evaluation import Subject
-from study.pretrain import MEAN, STD, Diverged, Interrupted, Place, Pruned, Trained, Watch, build, pretrain
+from study.pretrain import (
+    HERE,
+    MEAN,
+    STD,
+    Diverged,
+    Interrupted,
+    Place,
+    Pruned,
+    Trained,
+    Watch,
+    build,
+    pretrain,
+)
 from study.spec import TrialSpec
 
 COLLAPSED = 0.02  # of the spread of the encoder's features, which is 1 for directions spread evenly
@@ -59,7 +71,9 @@ def subject(spec: TrialSpec, data: Dataset, encoder: Backbone, place: Place) -> 
     )
 
 
-def evaluate(spec: TrialSpec, given: Subject, step: int, only: set[str] | None = None) -> list[dict[str, Any]]:
+def evaluate(
+    spec: TrialSpec, given: Subject, step: int, only: set[str] | None = None
+) -> list[dict[str, Any]]:
     """Every evaluation of the spec (or those labelled in `only`), as rows of the table `scores`."""
     rows = []
     for evaluation in spec.evaluate:
@@ -74,7 +88,10 @@ def evaluate(spec: TrialSpec, given: Subject, step: int, only: set[str] | None =
 
 
 def run(
-    spec: TrialSpec, root: Path = Path("~/.cache/ssl-study"), place: Place = Place(), watch: Watch | None = None
+    spec: TrialSpec,
+    root: Path = Path("~/.cache/ssl-study"),
+    place: Place = HERE,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Train, evaluate, report. Whatever happens is an outcome, but a fault of the surroundings (a full disk, a
     broken process group) and being interrupted by the keyboard are raised.
@@ -107,7 +124,7 @@ def _run(spec: TrialSpec, root: Path, place: Place, watch: Watch) -> Outcome:
     try:
         data = load(spec.data, root.expanduser())
         indices = subset(data.train.labels, spec.data.fraction, spec.seed)
-        facts = {"data_fingerprint": data.train.fingerprint, "subset": indices.tolist()}
+        facts: dict[str, Any] = {"data_fingerprint": data.train.fingerprint, "subset": indices.tolist()}
         trained = pretrain(spec, data, indices, place, watch)
     except (DataError, ValueError) as error:
         return Outcome("failed", str(error))
@@ -132,10 +149,15 @@ def _run(spec: TrialSpec, root: Path, place: Place, watch: Watch) -> Outcome:
     return _evaluated(spec, data, trained, place, facts)
 
 
-def _evaluated(spec: TrialSpec, data: Dataset, trained: Trained, place: Place, facts: dict[str, Any]) -> Outcome:
+def _evaluated(
+    spec: TrialSpec, data: Dataset, trained: Trained, place: Place, facts: dict[str, Any]
+) -> Outcome:
     encoder = trained.method.encoder
     if place.folder is not None:
-        checkpoint.save(place.folder / "encoder.pt", {"id": spec.id, "step": trained.steps, "encoder": encoder.state_dict()})
+        checkpoint.save(
+            place.folder / "encoder.pt",
+            {"id": spec.id, "step": trained.steps, "encoder": encoder.state_dict()},
+        )
     given = subject(spec, data, encoder, place)
     try:
         health = features_health(given)
@@ -191,7 +213,9 @@ def _memory(spec: TrialSpec, error: Exception) -> str:
 def _short(error: BaseException) -> str:
     """The error in one line, with the innermost line of ours."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if any(part in f.filename for part in ("/study/", "/models/", "/data/"))] or frames
+    ours = [
+        f for f in frames if any(part in f.filename for part in ("/study/", "/models/", "/data/"))
+    ] or frames
     where = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else ''}{where}"

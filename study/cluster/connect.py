@@ -77,7 +77,11 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[R
     import ray
 
     address = address or os.environ.get("RAY_ADDRESS") or None
-    options: dict[str, object] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
+    options: dict[str, object] = {
+        "logging_level": "ERROR",
+        "log_to_driver": False,
+        "configure_logging": False,
+    }
     if address:
         # Every worker gets these sources, not a folder that a node has by chance.
         import data

@@ -68,7 +68,9 @@ def sweep(hooks: Hooks, resources: Resources, needs: Needs) -> None:
         asked = {"cpu": needs.cpus, "gpu": needs.gpus}
     else:
         asked = {"cpu": 0.001}  # its workers hold the real ones: a driver that held a CPU would starve them
-    trainable = tune.with_parameters(trainable, needs=(needs.cpus, needs.gpus)) if needs.workers > 1 else trainable
+    trainable = (
+        tune.with_parameters(trainable, needs=(needs.cpus, needs.gpus)) if needs.workers > 1 else trainable
+    )
     with tempfile.TemporaryDirectory(prefix="ssl-study-") as scratch, _inside(Path(scratch)):
         tuner = tune.Tuner(
             tune.with_resources(trainable, asked),
@@ -116,7 +118,9 @@ class _Proposer(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         return None
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         return None
 
     def save(self, checkpoint_path: str) -> None:
@@ -134,7 +138,9 @@ class _Ended(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         result = trial.last_result or {}
-        self._end(trial, str(result.get("status", "failed")), str(result.get("reason", "the trial left no word")))
+        self._end(
+            trial, str(result.get("status", "failed")), str(result.get("reason", "the trial left no word"))
+        )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = trial.get_pickled_error() if trial.pickled_error_file else None

@@ -52,7 +52,7 @@ def check(file: Path, scale: str | None, overrides: list[str]) -> dict[str, Any]
 
             space = Space(source)
         except Mistakes as error:
-            found |= {record["message"]: record for record in error.records()}
+            found |= {str(record["message"]): record for record in error.records()}
         else:
             good.append(f"{name}: {len(space.cells)} arms, {space.count()} trials")
     return {"file": str(file), "scales": good, "mistakes": list(found.values())}

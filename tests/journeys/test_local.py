@@ -42,7 +42,9 @@ def test_every_trial_has_its_rows(undisturbed: Path) -> None:
     trials = table.read(undisturbed, "trials")
     assert len(trials) == 6
     assert {row["status"] for row in trials} == {"done"}
-    assert {(row["arm"], row["seed"]) for row in trials} == {(a, s) for a in ("byol", "groups=1", "groups=4") for s in (0, 1)}
+    assert {(row["arm"], row["seed"]) for row in trials} == {
+        (a, s) for a in ("byol", "groups=1", "groups=4") for s in (0, 1)
+    }
     scores = table.read(undisturbed, "scores")
     top1 = [r["value"] for r in scores if (r["evaluation"], r["metric"]) == ("knn", "top1")]
     assert len(top1) == 6
@@ -61,11 +63,19 @@ def test_a_second_run_runs_nothing(undisturbed: Path, capfd: pytest.CaptureFixtu
 def test_the_answer_names_arms_and_files(undisturbed: Path, capfd: pytest.CaptureFixture[str]) -> None:
     main([FILE, "--local", "--out", str(undisturbed)])
     text = capfd.readouterr().out
-    for word in ("Does the whole way work?", "byol (baseline)", "groups=4", "knn.top1", "trials/**/*.parquet"):
+    for word in (
+        "Does the whole way work?",
+        "byol (baseline)",
+        "groups=4",
+        "knn.top1",
+        "trials/**/*.parquet",
+    ):
         assert word in text
 
 
-def test_a_changed_file_runs_only_what_is_new(undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_file_runs_only_what_is_new(
+    undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     import shutil
 
     out = tmp_path / "out"
@@ -82,7 +92,12 @@ def start(out: Path, *more: str) -> subprocess.Popen[str]:
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     command = [sys.executable, "-m", "study.run", FILE, "--out", str(out), "--save-every", "0", *more]
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
