@@ -21,10 +21,8 @@ from data.sets.dataset import HeldSplit
 from data.views import ViewsSpec, draw, plan, render
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CASES = {
-    224: ((375, 500), 32),
-    32: ((32, 32), 512),
-}  # side of the views: the pictures' sides, pictures a batch
+# side of the views: the pictures' height and width, pictures a batch
+CASES = {224: ((375, 500), 32), 32: ((32, 32), 512)}
 ROUNDS = 7
 
 
