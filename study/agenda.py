@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from study.space import Cell, Space, Trial
+from study.cells import Cell
+from study.space import Space, Trial
 
 FINAL = ("done", "pruned", "diverged", "collapsed", "failed")  # statuses that are not run again
 

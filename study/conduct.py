@@ -16,9 +16,10 @@ from typing import Any
 
 from study import guard, perform, rungs, table
 from study.agenda import FINAL, Agenda, Proposer
+from study.cells import Cell
 from study.mistake import Mistakes
 from study.progress import Progress
-from study.space import Cell, Space, Trial
+from study.space import Space, Trial
 
 EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_NO_TRIAL = 130, 143, 1
 LEAST_DISK = 64 << 20
@@ -279,7 +280,7 @@ def headlines(space: Space) -> list[str]:
     """The metrics that a person reads first: those the file names, else every evaluation's first."""
     if space.settings.metrics:
         return list(space.settings.metrics)
-    from study.space import resolve_evaluations
+    from study.resolve import resolve_evaluations
 
-    names = [e for cell in space.cells for e in resolve_evaluations(cell)]
+    names = [e for cell in space.cells for e in resolve_evaluations(cell.template)]
     return list(dict.fromkeys(f"{e.label}.{getattr(e, 'headline', 'top1')}" for e in names))[:4]

@@ -43,13 +43,11 @@ def _files(a: Path, b: Path, scale: str) -> dict[str, Any]:
     sources = [load(path, scale) for path in (a, b)]
     spaces = [Space(source) for source in sources]
     settings = [space.settings.model_dump(mode="json") for space in spaces]
-    seeds = [space.seeds[0] for space in spaces]
     arms: list[dict[str, Any]] = []
-    for space, seed in zip(spaces, seeds, strict=True):
+    for space in spaces:
         arms.append({})
         for cell in space.cells:
-            point = {d.key: d.middle for d in space.dimensions_of(cell)}
-            spec = space.trial(cell, point, seed).spec.model_dump(mode="json", exclude={"seed"})
+            spec = space.example(cell).spec.model_dump(mode="json", exclude={"seed"})
             arms[-1][cell.label] = spec
     both = [label for label in arms[0] if label in arms[1]]
     changed = {label: differences(arms[0][label], arms[1][label]) for label in both}

@@ -32,7 +32,7 @@ def facts(space: Space, out: Path, *, gpus: bool | None = None) -> dict[str, Any
     seen: set[str] = set()
     for cell in space.cells:
         dimensions = space.dimensions_of(cell)
-        first = space.trial(cell, {d.key: d.middle for d in dimensions}, space.seeds[0])
+        first = space.example(cell)
         count = space.points(cell) * len(space.seeds)
         if dimensions:
             stands = sum(row["arm"] == cell.label and row["status"] in FINAL for row in mine)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from study.space import SAMPLED_KINDS
+from study.axes import SAMPLED_KINDS
 from study.spec import BLOCKS, TrialSpec
 from study.studyfile import SCALES, StudyFile
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from study import table
+from study.cells import Cell
 from study.expression import Absent, Expression, ExpressionError
 from study.mistake import Mistakes
-from study.space import Cell, Space
+from study.space import Space
 from study.spec import digest
 
 State = Literal["running", "done", "pruned", "failed"]

@@ -38,9 +38,8 @@ def facts(space: Space, out: Path) -> dict[str, Any]:
     left = sum(costs.seconds(trial.spec) for trial in waiting)
     for label, cell in sampled.items():
         done = sum(row["arm"] == label and row["status"] in FINAL for row in mine.values())
-        middle = {d.key: d.middle for d in space.dimensions_of(cell)}
         open_ = max(0, space.points(cell) * len(space.seeds) - done)
-        left += open_ * costs.seconds(space.trial(cell, middle, space.seeds[0]).spec)
+        left += open_ * costs.seconds(space.example(cell).spec)
     running, live = _running(out, name)
     by_arm: dict[str, Counter[str]] = {cell.label: Counter() for cell in space.cells}
     arms = {i: trial.arm for i, trial in fixed.items()}

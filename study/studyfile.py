@@ -168,7 +168,7 @@ def load(path: Path, scale: str = "laptop", overrides: Iterable[str] = ()) -> So
     if settings is not None:
         found += _check_settings(settings, blocks)
     if found or settings is None:
-        from study.space import of_blocks  # only here: it imports torch
+        from study.resolve import of_blocks  # only here: it imports torch
 
         raise Mistakes([*found, *of_blocks(blocks)])
     return Source(path, scale, settings, blocks)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from hill import Driver, Killed, height, space_of
+from hill import TEXT, Driver, Killed, height, space_of
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -289,8 +289,9 @@ def test_several_objectives(tmp_path, name):
 
 def test_kinds_of_axes_and_every_cell_a_study(tmp_path):
     axes = "search={method.hidden: {int: [8, 32]}, optim.nesterov: {choice: [true, false]}}"
+    text = TEXT.replace("method.weight: {uniform: [0.0, 1.0]}", "budget.epochs: {int: [1, 3]}")
     grid = "grid={method.weight: [0.1, 0.9]}"
-    space = space_of(tmp_path, sampler("tpe", 4), axes, grid)
+    space = space_of(tmp_path, sampler("tpe", 4), axes, grid, text=text)
     points = Driver(space, tmp_path).run()
     assert all(type(p["method.hidden"]) is int and type(p["optim.nesterov"]) is bool for p in points)
     studies = journal(tmp_path)

@@ -1,0 +1,123 @@
+"""From the blocks of a file to one whole trial, with the defaults that depend on the method."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from study.crosscheck import crosscheck
+from study.document import Block, Items, located, place_of, plain
+from study.mistake import Mistake, Mistakes, Place, choices, nearest
+from study.reading import read, shown
+from study.spec import BLOCKS, EvaluationSpec, TrialSpec
+from study.studyfile import Source, merge
+
+
+def of_blocks(blocks: Block) -> list[Mistake]:
+    """The mistakes of the base and of every arm by themselves: those that can be told of a file whose axes or
+    settings are wrong already."""
+    base, arms = blocks.get("base"), blocks.get("arms")
+    if not isinstance(base, Block):
+        return []
+    template = Block(base.place)
+    for key in base:
+        if key in BLOCKS:
+            template.take(base, key)
+    if "evaluate" in blocks:
+        template.take(blocks, "evaluate")
+    made = [template]
+    for change in arms.values() if isinstance(arms, Block) else ():
+        if isinstance(change, Block):
+            made.append(merge(template, change))
+    found: list[Mistake] = []
+    for one in made:
+        try:
+            resolve(one, 0)
+        except Mistakes as error:
+            found += error.mistakes
+    return found
+
+
+def check_base(base: Block) -> None:
+    """Every block of the base is a block: what is looked up in it by name must not be a word or a list."""
+    wrong = [key for key in base if key in BLOCKS and not isinstance(base[key], Block)]
+    what = "must be a block of keys with a `name`"
+    found = [Mistake(base.values_at[key], f"base.{key}", f"{what}, not {shown(base[key])}") for key in wrong]
+    if found:
+        raise Mistakes(found)
+
+
+def template_of(source: Source) -> Block:
+    template = Block(source.base.place)
+    found = []
+    for key in source.base:
+        if key not in BLOCKS:
+            where = "the study's own top level" if key in ("seed", "seeds", "evaluate") else choices(BLOCKS)
+            what = f"unknown key; known here: {where}.{nearest(key, BLOCKS)}"
+            found.append(Mistake(source.base.at[key], f"base.{key}", what))
+        template.take(source.base, key)
+    if found:
+        raise Mistakes(found)
+    if "evaluate" in source.blocks:
+        template.take(source.blocks, "evaluate")
+    return template
+
+
+def resolve(template: Block, seed: int) -> TrialSpec:
+    """A template as a whole trial. Raises Mistakes."""
+    block = Block(template.place)
+    for key in template:
+        block.take(template, key)
+    method = block.get("method")
+    if isinstance(method, Block) and isinstance(method.get("name"), str):
+        from models.methods import METHODS
+
+        known = METHODS.get(method["name"])
+        recipe = known.recipe if known else "byol"  # of an unknown method, which is refused below
+        views = block.get("views")
+        if views is None:
+            block.put("views", located({"name": recipe}, method.place), method.place)
+        elif isinstance(views, Block) and "name" not in views:
+            named = Block(views.place)
+            named.put("name", recipe, views.place)
+            for key in views:
+                named.take(views, key)
+            block.put("views", named, block.at["views"], block.values_at["views"])
+    block.put("evaluate", _evaluations(block.get("evaluate")), block.at.get("evaluate", block.place))
+    block.put("seed", seed, block.place)
+    spec = read(TrialSpec, block, template.place)
+    found = [
+        Mistake(place_of(block, path, template.place, True), ".".join(map(str, path)), what)
+        for path, what in crosscheck(spec)
+    ]
+    if found:
+        raise Mistakes(found)
+    return spec
+
+
+def _evaluations(value: Any) -> Any:
+    """`knn` is short for {name: knn}."""
+    if not isinstance(value, Items):
+        return Items(Place("", 0, 0)) if value is None else value
+    items = Items(value.place)
+    for item, place in zip(value, value.at, strict=True):
+        items.append(located({"name": item}, place) if isinstance(item, str) else item)
+        items.at.append(place)
+    return items
+
+
+def resolve_evaluations(template: Block) -> tuple[Any, ...]:
+    """The evaluations that a template asks for, with their defaults."""
+    return _evaluate(json.dumps(plain(_evaluations(template.get("evaluate")))))
+
+
+@lru_cache(maxsize=256)
+def _evaluate(text: str) -> tuple[Any, ...]:
+    """The evaluations of a cell; none where they are refused (that is told where the cell is resolved)."""
+    try:
+        return TypeAdapter(tuple[EvaluationSpec, ...]).validate_json(text)
+    except ValidationError:
+        return ()
