@@ -23,6 +23,7 @@ def opening(space: Space) -> str:
 
 def answer(space: Space, out: Path, ending: Ending) -> str:
     """The table of the question, what failed, where the files are and how to open them."""
+    from study import report
     from study.analyses import ANALYSES, view
     from study.table import Tables
 
@@ -35,6 +36,7 @@ def answer(space: Space, out: Path, ending: Ending) -> str:
         shown = [f"  {reason}" for reason in ending.reasons[:8]]
         more = [f"  and {len(ending.reasons) - 8} more"] if len(ending.reasons) > 8 else []
         parts.append("\n".join(["not done:", *shown, *more]))
+    page = report.write(out, study)
     new = sum(ending.counts.values())
     told = f"{new} trials in {ending.seconds:.0f} s" + (
         f", {ending.kept} stood already" if ending.kept else ""
@@ -42,7 +44,8 @@ def answer(space: Space, out: Path, ending: Ending) -> str:
     files = [
         told,
         f"tables: {out}/tables/trials/**/*.parquet, scores and curves alike",
-        f"open:   python -c \"import pandas; print(pandas.read_parquet('{out}/tables/scores'))\"",
+        f"open:   duckdb -c \"from '{out}/tables/scores/**/*.parquet'\"; pandas and polars: read_parquet",
+        f"page:   {page}",
     ]
     if ending.code in (130, 143):
         files.append("stopped; the same command continues")
