@@ -32,6 +32,7 @@ def run_study(options: object) -> int:
     from study.conduct import Conductor, Where
     from study.guard import report
     from study.plan import plan
+    from study.search import best
     from study.space import Space
     from study.studyfile import load
 
@@ -61,7 +62,7 @@ def run_study(options: object) -> int:
         propose = proposer(where.out)
     ending = Conductor(space, where, propose).run()
     print(answer(space, where.out, ending), flush=True)
-    for line in report(where.out, space):
+    for line in [*best(where.out, space), *report(where.out, space)]:
         print(line, flush=True)
     return ending.code
 

@@ -138,6 +138,31 @@ def excluded(space: Space, cell: Cell, point: dict[str, Any]) -> str | None:
     return None
 
 
+def best(out: Path, space: Space) -> list[str]:
+    """The best point of every sampled cell in words; with several objectives, those that no other beats in all."""
+    lines = []
+    objectives = space.settings.objectives
+    signs = [1.0 if o.goal == "max" else -1.0 for o in objectives]
+    for cell in space.cells:
+        points = Record(out, space, cell).points.values() if space.dimensions_of(cell) else ()
+        done = [(p, [s * v for s, v in zip(signs, p.values, strict=True)]) for p in points if p.values]
+        front = [p for p, mine in done if not any(_beats(other, mine) for _, other in done)]
+        chosen = front[:1] if len(objectives) == 1 else front
+        for point in chosen[:5]:
+            where = ", ".join(
+                f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in point.params.items()
+            )
+            pairs = zip(objectives, point.values or [], strict=True)
+            values = ", ".join(f"{o.metric} {value:.4g}" for o, value in pairs)
+            lines.append(f"best of {len(points)} points of {cell.label}: {where}: {values}")
+    return lines
+
+
+def _beats(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Pareto: nowhere worse, somewhere better."""
+    return all(x >= y for x, y in zip(a, b, strict=True)) and list(a) != list(b)
+
+
 @lru_cache(maxsize=256)
 def _expression(text: str) -> Expression:
     return Expression(text)
