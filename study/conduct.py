@@ -17,6 +17,7 @@ from typing import Any
 from study import guard, perform, rungs, table
 from study.agenda import FINAL, Agenda, Proposer
 from study.cells import Cell
+from study.freeze import freeze
 from study.mistake import Mistakes
 from study.progress import Progress
 from study.space import Space, Trial
@@ -69,6 +70,7 @@ class Conductor:
         self.deadline = math.inf
         self.trials: dict[str, Trial] = {}
         self.numbers: dict[str, dict[str, float]] = {}
+        self.refused: Mistakes | OSError | None = None  # why the search proposes nothing more
         self.full: set[str] = set()  # stopped trials that the guard trains in full
 
     def run(self) -> Ending:
@@ -102,6 +104,7 @@ class Conductor:
             )
 
     def _conduct(self, folder: Path) -> None:
+        freeze(self.out, self.name, [claim.model_dump() for claim in self.space.settings.claims])
         standing = table.finished(self.out)
         for row in table.read(self.out, "scores", columns=["id", "evaluation", "metric", "value"]):
             self._number(row)
@@ -178,7 +181,12 @@ class Conductor:
             self.progress.at_once = concurrency(resources, needs)
 
             def give() -> Any:
-                trial = agenda.next()
+                try:
+                    trial = agenda.next()
+                except (Mistakes, OSError) as error:  # Tune would bury it; what runs may end first
+                    self.refused = error
+                    agenda.close()
+                    return None
                 if trial is None:
                     return None
                 self.trials[trial.id] = trial
@@ -192,6 +200,8 @@ class Conductor:
                 self._ended(agenda, trial, status, reason)
 
             sweep(Hooks(give, lambda: agenda.finished, ended, lambda: self._tick(agenda)), resources, needs)
+            if self.refused is not None:
+                raise self.refused
 
     def _task(self, trial: Trial, device: str, workers: int) -> perform.Task:
         where = self.where
