@@ -109,7 +109,8 @@ def augment(x: Tensor, draws: Draws, threshold: float) -> None:
                 places[place][which].append(row)
     for parts in places:
         for which, rows in enumerate(parts):
-            _apply(x, rows, operations[which], factors[:, which])
+            if rows:
+                _apply(x, rows, operations[which], factors[:, which])
     _apply(x, _rows(draws.grey[0]), lambda part, _: greyscale(part), sigma)
     _apply(x, _rows(sigma >= LEAST_SIGMA), blur, sigma)
     _apply(x, _rows(draws.solarise[0]), lambda part, _: solarise(part, threshold), sigma)
@@ -176,8 +177,12 @@ def _blur_strips(x: Tensor, sigma: float) -> None:
     tall, row = lines * STRIP + 2 * reach, columns * STRIP
     across = torch.empty(channels, tall, row)
     band = torch.zeros(STRIP, wide)
-    kernel = _kernel(torch.tensor([sigma]), torch.arange(-reach, reach + 1))
-    band.as_strided((STRIP, 2 * reach + 1), (wide + 1, 1)).copy_(kernel)  # each row one pixel further right
+    kernel = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-reach, reach + 1)]
+    total = sum(kernel)
+    kernel = [value / total for value in kernel]
+    band.as_strided((STRIP, 2 * reach + 1), (wide + 1, 1)).copy_(
+        torch.tensor(kernel)
+    )  # each row one pixel further right
     torch.bmm(
         padded.as_strided((columns, channels * tall, wide), (STRIP, padded.stride(1), 1)),
         band.T.contiguous().expand(columns, -1, -1),

@@ -87,4 +87,11 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("value", "double", "of the metric", "the scheduler's metric; absent where not finite"),
         Column("stopped", "string", "", "why the scheduler ended the trial here; absent: it went on"),
     ),
+    "claims": (
+        Column("study", "string", "", "name of the study", True),
+        Column("digest", "string", "", "hash of the whole claim", True),
+        Column("claim", "json", "JSON", "the claim as the file says it", True),
+        Column("frozen", "utc", "UTC", "when a run of the study first had it", True),
+        Column("trials", "int64", "count", "trials that had ended by then; above 0: made post hoc", True),
+    ),
 }

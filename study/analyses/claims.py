@@ -7,6 +7,7 @@ from study.analyses.answer import Answer, Row
 from study.analyses.contrast import between
 from study.analyses.question import signed
 from study.analyses.runs import Runs, StudyView, matches
+from study.freeze import post_hoc
 from study.table import Tables
 
 ALPHA = 0.05
@@ -24,6 +25,10 @@ def run(tables: Tables, study: StudyView) -> Answer:
         return Answer(title, COLUMNS, [], ["the study file makes no claim"])
     runs = Runs(tables, study)
     rows = [_row(runs, claim) for claim in study.claims]
+    for row, late in zip(rows, post_hoc(tables.out, study.name, study.claims)):
+        row["post hoc"] = late
+        if late:
+            row["claim"] = f"{row['claim']} (post hoc)"
     for row, adjusted in zip(rows, statistics.holm([row["p"] for row in rows])):
         row["p (Holm)"] = adjusted
         decided = adjusted is not None and adjusted < ALPHA
