@@ -126,6 +126,11 @@ def _sizes(spec: TrialSpec) -> Iterator[Found]:
             near = side // shape.patch * shape.patch
             near_ones = f"nearest {near}, {near + shape.patch}"
             yield key, f"must be a multiple of {name}'s patch of {shape.patch} px, not {side}; {near_ones}"
+        elif levels and side % 2 ** (levels - 1):
+            yield (
+                key,
+                f"must divide by the smallest tile's 2^{levels - 1} of method.levels {levels}, not {side}",
+            )
         elif levels and side % shape.stride:
             near_ones = f"nearest {low}, {low + shape.stride}"
             yield (

@@ -26,6 +26,7 @@ QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_raylet_start_wait_time_s": "120",  # a busy laptop needs more than the 30 s of the default
 }
 
 
@@ -94,7 +95,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[R
         options |= {"include_dashboard": False, "num_cpus": cpus or len(os.sched_getaffinity(0))}
     try:
         ray.init(**options)  # type: ignore[arg-type]
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # ray.init raises bare ones; whatever it is, the user reads one line of it
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise Mistakes(f"no Ray cluster answers at {address or 'this machine'}: {first}") from None
     try:

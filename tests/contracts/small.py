@@ -24,7 +24,7 @@ from models.methods.simsiam import SimSiamSpec
 from models.methods.supervised import SupervisedSpec
 from models.methods.vicreg import VICRegSpec
 
-TINY = TinySpec(width=4)
+TINY = TinySpec(width=8)
 PICTURES = 8
 CLASSES = 3
 

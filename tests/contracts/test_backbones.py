@@ -126,5 +126,5 @@ def test_zero_init_last() -> None:
 
 
 def test_tiny_width_must_divide() -> None:
-    with pytest.raises(ValueError, match="width 6 must be a multiple of 4"):
-        TinySpec(width=6)
+    with pytest.raises(ValueError, match="width 10 must be a multiple of 4"):
+        TinySpec(width=10)
