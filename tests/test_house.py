@@ -1,6 +1,7 @@
 """The house stands: imports run down only, outside things have one home, files are small, shelves are full."""
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,17 @@ def test_the_readme_names_its_commands() -> None:
     text = (ROOT / "README.md").read_text()
     assert "pip install -e . && python -m study.run searchspaces/lewel_groups.yaml" in text
     assert 'pip install -e ".[test]" && pytest' in text
+
+
+def test_the_map_is_true() -> None:
+    """HOUSE.md has one line a file: its path and its own first sentence. UPDATE_HOUSE=1 writes it anew."""
+    head = "# The house, room by room\n\nOne line a file; imports run down only (`tests/test_house.py` keeps it).\n\n"
+    rows = ["| room | what it is |", "|---|---|"]
+    for path in FILES:
+        first = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
+        rows.append(f"| `{name(path)}` | {' '.join(first.split())} |")
+    wanted = head + "\n".join(rows) + "\n"
+    house = ROOT / "HOUSE.md"
+    if os.environ.get("UPDATE_HOUSE"):
+        house.write_text(wanted)
+    assert house.read_text() == wanted, "run UPDATE_HOUSE=1 pytest tests/test_house.py"

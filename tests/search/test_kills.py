@@ -44,33 +44,38 @@ def facts(out: Path) -> tuple[Any, ...]:
     return sorted(trials), sorted(scores), sorted(rungs, key=repr), sorted(points, key=lambda p: p["index"])
 
 
+def parts(out: Path) -> int:
+    return sum(1 for _ in (out / "tables").rglob("*.parquet"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "qmc"])
 def test_kills_at_random_moments(tmp_path: Path, sampler: str) -> None:
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     calm.mkdir()
     killed.mkdir()
-    began = time.monotonic()
     process = start(calm, sampler)
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output.decode()
-    length = time.monotonic() - began
     chance = random.Random(sampler)
     seen: dict[str, str] = {}
     done = 0
     while done < KILLS:
         process = start(killed, sampler)
-        try:
-            process.communicate(timeout=chance.uniform(0, 0.7 * length))
-            break  # it came to its end between two kills
-        except subprocess.TimeoutExpired:
+        wanted = parts(killed) + chance.randint(0, 4)
+        while process.poll() is None and parts(killed) < wanted:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.5))
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
             done += 1
+        process.communicate()
         standing = table.finished(killed)
         assert all(standing[i] == "done" for i, status in seen.items() if status == "done")
         assert set(seen) <= set(standing)
         seen = standing
+        if process.returncode == 0:
+            break  # it came to its end between two kills
     assert done >= min(KILLS, 3), f"only {done} kills before the study had ended"
     process = start(killed, sampler)
     output, _ = process.communicate(timeout=900)
