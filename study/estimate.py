@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from data.views import plan as views_of
-from study.crosscheck import TRAINING
+from study.crosscheck import TRAINING, shape_of
 from study.spec import TrialSpec, digest, from_json
 
 PICTURES = {**TRAINING, "imagenet100": 126_689}
@@ -37,18 +37,23 @@ DEFAULT_PER_PIXEL = 80e3
 # that a core needs beside the arithmetic. A method that is not listed: every view through both.
 STUDENT, TEACHER, FIXED = 0, 1, 2
 METHODS: dict[str, tuple[float | None, float, float]] = {
-    "byol": (2, 2, 12.0),
-    "moco_v2": (1, 1, 8.0),
-    "lewel_b": (2, 2, 18.0),
-    "lewel_m": (1, 1, 14.0),
-    "dino": (None, 2, 15.0),
-    "mcl": (2, 2, 30.0),
-    "mcl_supervised": (2, 0, 20.0),
-    "supervised": (1, 0, 6.0),
+    "byol": (2, 2, 32.0),
+    "moco_v2": (1, 1, 30.0),
+    "lewel_b": (2, 2, 45.0),
+    "lewel_m": (1, 1, 36.0),
+    "dino": (None, 2, 60.0),
+    "mcl": (3, 3, 140.0),
+    "mcl_supervised": (1.5, 0, 50.0),
+    "supervised": (1, 0, 16.0),
+    "simclr": (2, 0, 22.0),
+    "simsiam": (2, 0, 25.0),
+    "barlow_twins": (2, 0, 22.0),
+    "vicreg": (2, 0, 22.0),
 }
-FIXED_MS = 15.0
-RATE = {"cpu": 2.0e10, "gpu": 2.5e13}  # floating-point operations a second: one core, one recent accelerator
+FIXED_MS = 30.0
+RATE = {"cpu": 5.0e10, "gpu": 2.5e13}  # floating-point operations a second: one core, one recent accelerator
 GPU_FIXED = 0.5  # of a core's fixed time a step
+UPDATE = {"cpu": 1e-8, "gpu": 1e-11}  # a parameter: the optimiser's step and the teacher's
 VIEW_SECONDS = {"cpu": 1.1e-7, "gpu": 1e-9}  # a pixel of a view: cropping and augmenting
 
 
@@ -124,16 +129,32 @@ def step_seconds(spec: TrialSpec, device: str) -> float:
     views = views_of(spec.views)
     student, teacher, fixed = METHODS.get(spec.method.name, (None, float(len(views)), FIXED_MS))
     pixels = [float(view.size**2) for view in views]
-    if student is None:
-        through, taught = sum(pixels), sum(pixels[: round(teacher)])
-    else:
-        through, taught = student * pixels[0], teacher * pixels[0]
-    heads = 2.0 * getattr(spec.method, "hidden", 0) * 2 * (getattr(spec.method, "dim", 256) + 512)
-    heads += 2.0 * getattr(spec.method, "out_dim", 0) * getattr(spec.method, "bottleneck", 0)
-    operations = 2 * per_pixel(spec) * (3 * through + taught) + 4 * len(pixels) * heads
+    seen = len(views) if student is None else student
+    through = sum(pixels) if student is None else student * pixels[0]
+    passes = 3 * seen + teacher  # a backward pass costs two forward ones
+    head, parameters = _heads(spec)
+    operations = 2 * (per_pixel(spec) * (3 * through + sum(pixels[:1]) * teacher) + head * passes)
     fixed *= 1e-3 * spec.budget.accumulate * (1 if device == "cpu" else GPU_FIXED)
-    arithmetic = spec.budget.batch * operations / rate(spec, device)
-    return fixed + arithmetic + spec.budget.batch * sum(pixels) * VIEW_SECONDS[device]
+    drawn = spec.budget.batch * sum(pixels) * VIEW_SECONDS[device]
+    return fixed + spec.budget.batch * operations / rate(spec, device) + drawn + parameters * UPDATE[device]
+
+
+def _heads(spec: TrialSpec) -> tuple[float, float]:
+    """Multiply-adds a view of the heads, and their parameters, by the widths that the method names."""
+    method, shape = spec.method, shape_of(spec.backbone)
+    inputs = shape.channels if shape else 512
+    dim = getattr(method, "dim", 0)
+    hidden = getattr(method, "hidden", 0) or dim
+    prototypes = getattr(method, "out_dim", 0) * getattr(method, "bottleneck", 0)
+    middle = hidden**2 * (1 if hasattr(method, "hidden") and not prototypes else 2)
+    if hasattr(method, "hidden") and not prototypes:
+        middle = 2 * hidden * dim  # a predictor or a second head
+    total = float(inputs * hidden + middle + hidden * dim + prototypes)
+    places = (spec.views.size / shape.stride) ** 2 if shape else 49.0
+    regions = (
+        1 + places if getattr(method, "matching", "none") != "none" else 1.0
+    )  # a second head, on each place
+    return total * regions, total * min(regions, 2.0)
 
 
 def per_pixel(spec: TrialSpec) -> float:
@@ -162,11 +183,10 @@ def _evaluation(spec: TrialSpec, evaluation: Any, device: str) -> float:
     once = 1.25 * count * forward
     name, epochs = evaluation.name, getattr(evaluation, "epochs", None)
     if name == "linear":
-        epochs = epochs or 100
         cached = getattr(evaluation, "features", "augmented") == "cached"
-        return once + epochs * (2e-5 * count if cached else once + 2e-5 * count)
+        return once + (epochs or 100) * (1e-6 * count if cached else 0.5 * once)
     if name == "finetune":
-        return once + 3 * (epochs or 50) * evaluation.fraction * once
+        return once + (epochs or 50) * evaluation.fraction * once
     if name == "logistic":
         return once + 1e-3 * count
-    return once
+    return 0.3 * once if name in ("correspondence", "cost") else once
