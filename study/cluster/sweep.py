@@ -67,7 +67,9 @@ def sweep(hooks: Hooks, resources: Resources, needs: Needs) -> None:
     if needs.workers == 1:
         asked = {"cpu": needs.cpus, "gpu": needs.gpus}
     else:
-        asked = {"cpu": 0.001}  # its workers hold the real ones: a driver that held a CPU would starve them
+        # Its workers hold the real ones: a driver that held any share of a CPU would starve them on a machine
+        # that has just enough. An empty bundle is not allowed, so it asks for a megabyte.
+        asked = {"cpu": 0, "memory": 1e6}
     trainable = (
         tune.with_parameters(trainable, needs=(needs.cpus, needs.gpus)) if needs.workers > 1 else trainable
     )
