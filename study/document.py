@@ -170,12 +170,15 @@ def _guard_depth(text: str, name: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         nodes += 1
-        mark = event.start_mark
         if depth > MAX_DEPTH:
-            place = Place(name, mark.line + 1, mark.column + 1)
-            raise Mistakes([Mistake(place, "", f"more than {MAX_DEPTH} levels of nesting")])
+            raise Mistakes([Mistake(_place(name, event), "", f"more than {MAX_DEPTH} levels of nesting")])
         if nodes > 2 * MAX_NODES:
-            raise Mistakes([Mistake(Place(name, mark.line + 1, 1), "", f"more than {MAX_NODES:,} values")])
+            raise Mistakes([Mistake(_place(name, event), "", f"more than {MAX_NODES:,} values")])
+
+
+def _place(name: str, of: yaml.Node | yaml.Event) -> Place:
+    mark = of.start_mark
+    return Place(name, mark.line + 1, mark.column + 1) if mark else Place(name, 1, 1)
 
 
 class _Builder:
@@ -186,7 +189,7 @@ class _Builder:
         self.overflow = False
 
     def place(self, node: yaml.Node) -> Place:
-        return Place(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
+        return _place(self.name, node)
 
     def wrong(self, node: yaml.Node, path: tuple[Any, ...], what: str) -> None:
         self.mistakes.append(Mistake(self.place(node), ".".join(map(str, path)), what))
