@@ -152,5 +152,5 @@ def _minutes(seconds: float) -> str:
 
 
 def width() -> int:
-    """Columns of the terminal, 100 where there is none."""
-    return Console(file=sys.stdout).width if sys.stdout.isatty() else 100
+    """Columns of the terminal, 120 where there is none."""
+    return Console(file=sys.stdout).width if sys.stdout.isatty() else 120

@@ -1,6 +1,7 @@
 """What an analysis gives: a titled table with notes, as rows, as aligned text, as Markdown."""
 
 import math
+import re
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 Row = dict[str, Any]
 NOTHING = "–"
+UNBROKEN = "\u00a0"
 _NARROWEST = 12  # a column is folded to no less
 
 
@@ -26,7 +28,7 @@ class Answer:
 
         Long cells are folded; columns that still find no room follow below, under the first column again.
         """
-        width = width or shutil.get_terminal_size((100, 24)).columns
+        width = width or shutil.get_terminal_size((120, 24)).columns
         lines = [self.title]
         if not self.rows:
             lines.append("  (nothing to show)")
@@ -59,16 +61,17 @@ class Answer:
         return {c: bool(v) and all(isinstance(x, int | float) for x in v) for c, v in kinds.items()}
 
     def _blocks(self, width: int) -> list[list[str]]:
-        cells = {c: [shown(row.get(c)) for row in self.rows] for c in self.columns}
+        cells = {c: [_bound(shown(row.get(c))) for row in self.rows] for c in self.columns}
         least = {
-            c: max(len(w) for w in [*c.split(), *(w for t in cells[c] for w in t.split())]) for c in cells
+            c: max(len(w) for w in [*c.split(), *(w for t in cells[c] for w in t.split(" "))]) for c in cells
         }
-        wide = {c: max(len(c), *(len(t) for t in cells[c])) for c in cells}
+        longest = {c: max(len(t) for t in cells[c]) for c in cells}
+        wide = {c: max(len(c), longest[c]) for c in cells}
         while sum(wide.values()) + 2 * (len(wide) - 1) > width:
             able = [c for c in wide if wide[c] > max(least[c], _NARROWEST)]
             if not able:
                 break
-            wide[max(able, key=lambda c: wide[c])] -= 1
+            wide[max(able, key=lambda c: (wide[c] > longest[c], wide[c]))] -= 1  # headings fold before cells
         first, blocks = self.columns[0], [[self.columns[0]]]
         for column in self.columns[1:]:
             taken = sum(wide[c] + 2 for c in blocks[-1])
@@ -92,7 +95,7 @@ class Answer:
                         p.rjust(wide[c]) if right[c] else p.ljust(wide[c]) for c, p in zip(block, parts)
                     ).rstrip()
                 )
-            return made
+            return [text.replace(UNBROKEN, " ") for text in made]
 
         lines = [*line(block), "  ".join("-" * wide[c] for c in block)]
         for i in range(len(self.rows)):
@@ -111,6 +114,11 @@ def shown(value: Any, digits: int = 4) -> str:
             return str(value)
         return f"{value:.{digits}g}" if abs(value) < 10**digits or abs(value) >= 1e9 else f"{value:.0f}"
     return str(value)
+
+
+def _bound(text: str) -> str:
+    """An interval is never folded within its brackets."""
+    return re.sub(r"\[[^\]]*\]", lambda m: m.group().replace(" ", UNBROKEN), text)
 
 
 def _escaped(text: str) -> str:

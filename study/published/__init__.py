@@ -8,6 +8,7 @@ that the paper reports as crashed has no value.
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -64,20 +65,34 @@ def matching(printed: Sequence[Row], metric: str, names: Sequence[str], axes: Ma
 
     names: what the arm may be called (label, method's name); axes: the arm's varying parameters. A row fits
     when its evaluation and metric do, when its method is one of the names or of the axes' values, and when
-    every symbol it prints for one of the axes has the arm's value.
+    every symbol it prints for one of the axes has the arm's value. Of several rows the ones nearest to the
+    table's usual setting stay: the row of h = 4 at the usual d, not the d ablation's.
     """
     evaluation, _, measured = metric.rpartition(".")
     words = _EVALUATIONS.get(evaluation, (_bare(evaluation),))
     called = {_bare(str(name)) for name in [*names, *(v for v in axes.values() if isinstance(v, str))]}
     symbols = {SYMBOLS.get(key.rpartition(".")[2], key): value for key, value in axes.items()}
-    return [
+    alike = [
         row
         for row in printed
         if row["metric"] == measured
         and any(word in _bare(str(row["setting"].get("eval", ""))) for word in words)
-        and _bare(row["method"]) in called
+    ]
+    found = [
+        row
+        for row in alike
+        if _bare(row["method"]) in called
         and all(row["setting"].get(s, value) == value for s, value in symbols.items())
     ]
+    usual = {
+        key: Counter(str(r["setting"].get(key)) for r in alike).most_common(1)[0][0] for key in _keys(found)
+    }
+    fit = [sum(str(row["setting"].get(key)) == value for key, value in usual.items()) for row in found]
+    return [row for row, n in zip(found, fit) if n == max(fit)]
+
+
+def _keys(printed: Sequence[Row]) -> set[str]:
+    return {key for row in printed for key in row["setting"]}
 
 
 def _bare(text: str) -> str:
