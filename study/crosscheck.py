@@ -159,8 +159,9 @@ def _labels(spec: TrialSpec) -> Iterator[Found]:
 
 def _evaluations(spec: TrialSpec) -> Iterator[Found]:
     labels = [evaluation.label for evaluation in spec.evaluate]
-    known, shape = TRAINING.get(spec.data.name), shape_of(spec.backbone)
+    shape = shape_of(spec.backbone)
     for i, evaluation in enumerate(spec.evaluate):
+        known = TRAINING.get((evaluation.data or spec.data).name)
         if evaluation.label in labels[:i]:
             yield ("evaluate", i), f"'{evaluation.label}' stands twice; give one of them another `label`"
         k = getattr(evaluation, "k", 1)

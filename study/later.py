@@ -39,7 +39,7 @@ def evaluate_later(space: Space, out: Path, root: Path, device: str, say: Callab
             given = subject(trial.spec, data, encoder.to(device), Place(device=device))
             old = table.scores_of(out, study, trial.id)
             step = max((row["step"] or 0 for row in old), default=0)
-            new = evaluate(trial.spec, given, step, wanted)
+            new = evaluate(trial.spec, given, step, root, wanted)
             kept = {k: v for k, v in rows[trial.id].items() if k not in ("id", "attempt")}
             curves = [r for r in table.read(out, "curves", study) if r["id"] == trial.id]
             keep = [{k: v for k, v in r.items() if k not in ("id", "attempt")} for r in curves]

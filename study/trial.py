@@ -72,18 +72,23 @@ def subject(spec: TrialSpec, data: Dataset, encoder: Backbone, place: Place) -> 
 
 
 def evaluate(
-    spec: TrialSpec, given: Subject, step: int, only: set[str] | None = None
+    spec: TrialSpec, given: Subject, step: int, root: Path, only: set[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Every evaluation of the spec (or those labelled in `only`), as rows of the table `scores`."""
+    """Every evaluation of the spec (or those labelled in `only`), as rows of the table `scores`.
+
+    Those with data of their own are made set by set, each set's features held while it is their turn.
+    """
+    wanted = [e for e in spec.evaluate if only is None or e.label in only]
+    sets = dict.fromkeys(e.data for e in wanted)
     rows = []
-    for evaluation in spec.evaluate:
-        if only is not None and evaluation.label not in only:
-            continue
-        torch.manual_seed(spec.seed)
-        for score in evaluation.run(given):
-            at = step if score.step is None else score.step
-            row = {"evaluation": evaluation.label, "metric": score.metric, "value": score.value, "n": score.n}
-            rows.append({**row, "step": at})
+    for other in sets:
+        before = given if other is None else given.on(load(other, root.expanduser()))
+        for evaluation in (e for e in wanted if e.data == other):
+            torch.manual_seed(spec.seed)
+            named = {"evaluation": evaluation.label}
+            for score in evaluation.run(before):
+                at = step if score.step is None else score.step
+                rows.append({**named, "metric": score.metric, "value": score.value, "n": score.n, "step": at})
     return rows
 
 
@@ -146,11 +151,11 @@ def _run(spec: TrialSpec, root: Path, place: Place, watch: Watch) -> Outcome:
     }
     if parallel.rank() != 0:
         return Outcome("done", facts=facts)  # evaluations are one process's work
-    return _evaluated(spec, data, trained, place, facts)
+    return _evaluated(spec, data, trained, place, facts, root)
 
 
 def _evaluated(
-    spec: TrialSpec, data: Dataset, trained: Trained, place: Place, facts: dict[str, Any]
+    spec: TrialSpec, data: Dataset, trained: Trained, place: Place, facts: dict[str, Any], root: Path
 ) -> Outcome:
     encoder = trained.method.encoder
     if place.folder is not None:
@@ -161,7 +166,7 @@ def _evaluated(
     given = subject(spec, data, encoder, place)
     try:
         health = features_health(given)
-        scores = evaluate(spec, given, trained.steps)
+        scores = evaluate(spec, given, trained.steps, root)
     except (RuntimeError, ValueError, DataError) as error:
         return Outcome("failed", f"evaluation: {_short(error)}", [], trained.curves, facts)
     for name, value in health.items():

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 import torch
 from pydantic import Field, model_validator
@@ -14,11 +14,16 @@ from torch import Tensor, nn
 
 from data.plain import centre, crop_flip
 from data.recipes import Interpolation
+from data.sets import SETS
 from data.sets.dataset import Dataset, Split
 from models.backbones.backbone import Backbone
 from models.spec import Spec
 
 Part = Literal["train", "test"]
+if TYPE_CHECKING:
+    OtherData = Any
+else:
+    OtherData = Annotated[Union[tuple(SETS.values())], Field(discriminator="name")]  # noqa: UP007
 ON_DEVICE = 0.4  # of a GPU's free memory; larger cached features stay in host memory
 
 
@@ -41,13 +46,24 @@ class Evaluation(Spec):
         "",
         pattern=r"^[A-Za-z][A-Za-z0-9_\-]*$|^$",
         max_length=40,
-        description="what its scores are called (label.metric); where absent, its name",
+        description="what its scores are called (label.metric); where absent, its name (and its data's)",
+    )
+
+    data: OtherData | None = Field(
+        None,
+        description="the set it is measured on, where that is not the one of the pre-training (transfer)",
     )
 
     @model_validator(mode="after")
     def _labelled(self) -> Self:
+        if self.data is not None and self.data.fraction != 1:
+            raise ValueError(
+                f"an evaluation's data is used whole, not {self.data.fraction:g} of it; see its own fraction"
+            )
         if not self.label:
-            object.__setattr__(self, "label", self.name)  # frozen; a default that depends on the name
+            # Frozen; a default that depends on the name. With other data the label tells which.
+            label = f"{self.name}_{self.data.name}" if self.data is not None else self.name
+            object.__setattr__(self, "label", label)
         return self
 
     @classmethod
@@ -95,6 +111,20 @@ class Subject:
         self.precision = precision
         self.train_indices = train_indices if train_indices is not None else self.indices("train")
         self._cache: dict[tuple[str, Part, int, Interpolation], Tensor] = {}
+
+    def on(self, dataset: Dataset) -> Subject:
+        """The same encoder before other pictures, none of which pre-training has seen."""
+        return Subject(
+            self.encoder,
+            dataset,
+            size=self.size,
+            mean=self.mean,
+            std=self.std,
+            device=self.device,
+            seed=self.seed,
+            batch=self.batch,
+            precision=self.precision,
+        )
 
     @property
     def classes(self) -> int:
