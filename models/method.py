@@ -88,8 +88,10 @@ class Method(nn.Module):
 
     @property
     def encoder(self) -> Backbone:
-        """The backbone that evaluations are given: the teacher's or the online one, as the paper says."""
-        raise NotImplementedError
+        """The backbone that evaluations are given: the online one, where a paper does not say the teacher's."""
+        network: Any = getattr(self, "online", self)
+        backbone: Backbone = network.backbone
+        return backbone
 
     def prepare(self, moment: Moment) -> None:
         """Before forward: what the paper does first (MoCo updates its momentum encoder here)."""

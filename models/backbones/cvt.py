@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from models.backbones.backbone import Backbone, Features
+from models.backbones.backbone import Backbone
 from models.backbones.blocks import (
     LAYER_NORM_EPS,
     DropPath,
@@ -22,8 +22,8 @@ from models.backbones.blocks import (
     attend,
     drop_path_rates,
     init_transformer,
-    to_map,
 )
+from models.backbones.hierarchy import Hierarchy
 from models.backbones.swin import partition, relative_index, reverse
 from models.spec import Spec
 
@@ -88,8 +88,8 @@ class CvTBlock(nn.Module):
         return out
 
 
-class CvT(Backbone):
-    """pooled: the mean of the tokens after the last LayerNorm; dense: those tokens."""
+class CvT(Hierarchy):
+    """Stages of convolutional token embeddings and windowed attention."""
 
     def __init__(self, window: int, drop_path: float, relative_bias: bool) -> None:
         super().__init__()
@@ -107,8 +107,8 @@ class CvT(Backbone):
         self.norm = nn.LayerNorm(self.channels, eps=LAYER_NORM_EPS)
         self.apply(init_transformer)
 
-    def _blocks(self, images: Tensor) -> list[list[Tensor]]:
-        """The map (B, H, W, C) after every block, a list a stage; those of the last stage normalised."""
+    def block_maps(self, images: Tensor) -> list[list[Tensor]]:
+        """The map (B, H, W, C) after every block, a list a stage."""
         x, out = images, []
         for embed, blocks in zip(self.embeds, self.layers):
             x = embed(x)
@@ -119,20 +119,7 @@ class CvT(Backbone):
                 outputs.append(x)
             out.append(outputs)
             x = x.permute(0, 3, 1, 2)
-        out[-1] = [self.norm(y) for y in out[-1]]
         return out
-
-    def forward(self, images: Tensor) -> Features:
-        dense = self._blocks(images)[-1][-1]
-        return Features(dense.mean((1, 2)), to_map(dense, *dense.shape[1:3]))
-
-    def stages(self, images: Tensor) -> list[Tensor]:
-        return [to_map(blocks[-1], *blocks[-1].shape[1:3]) for blocks in self._blocks(images)]
-
-    def last_blocks(self, images: Tensor, blocks: int) -> Tensor:
-        """Token means of the last blocks, shallow to deep."""
-        flat = [x for stage in self._blocks(images) for x in stage]
-        return torch.cat([x.mean((1, 2)) for x in flat[-blocks:]], dim=-1)
 
 
 class CvTSpec(Spec):

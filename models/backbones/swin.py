@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from models.backbones.backbone import Backbone, Features
+from models.backbones.backbone import Backbone
 from models.backbones.blocks import (
     LAYER_NORM_EPS,
     DropPath,
@@ -25,8 +25,8 @@ from models.backbones.blocks import (
     attend,
     drop_path_rates,
     init_transformer,
-    to_map,
 )
+from models.backbones.hierarchy import Hierarchy
 from models.spec import Spec
 
 Padding = Literal["mask_free", "shrink"]
@@ -167,11 +167,8 @@ class SwinStage(nn.Module):
         self.downsample = downsample
 
 
-class Swin(Backbone):
-    """pooled: the mean of the tokens after the last LayerNorm; dense: those tokens.
-
-    `stages` gives every stage's map before its merging, the last one normalised.
-    """
+class Swin(Hierarchy):
+    """Stages of windowed attention, joined by patch merging."""
 
     def __init__(
         self,
@@ -214,8 +211,8 @@ class Swin(Backbone):
         self.norm = nn.LayerNorm(self.channels, eps=LAYER_NORM_EPS)
         self.apply(init_transformer)
 
-    def _blocks(self, images: Tensor) -> list[list[Tensor]]:
-        """The map (B, H, W, C) after every block, a list a stage; those of the last stage normalised."""
+    def block_maps(self, images: Tensor) -> list[list[Tensor]]:
+        """The map (B, H, W, C) after every block, a list a stage."""
         x = self.patch_embed(images)
         out: list[list[Tensor]] = []
         for stage in self.layers:
@@ -228,22 +225,6 @@ class Swin(Backbone):
             if stage.downsample is not None:
                 x = stage.downsample(x)
         return out
-
-    def forward(self, images: Tensor) -> Features:
-        dense: Tensor = self.norm(self._blocks(images)[-1][-1])
-        return Features(dense.mean((1, 2)), to_map(dense, *dense.shape[1:3]))
-
-    def stages(self, images: Tensor) -> list[Tensor]:
-        maps = [blocks[-1] for blocks in self._blocks(images)]
-        maps[-1] = self.norm(maps[-1])
-        return [to_map(x, *x.shape[1:3]) for x in maps]
-
-    def last_blocks(self, images: Tensor, blocks: int) -> Tensor:
-        """Token means of the last blocks, shallow to deep; only the last stage's pass the last LayerNorm."""
-        stages = self._blocks(images)
-        stages[-1] = [self.norm(x) for x in stages[-1]]
-        flat = [x for stage in stages for x in stage]
-        return torch.cat([x.mean((1, 2)) for x in flat[-blocks:]], dim=-1)
 
 
 class SwinSpec(Spec):

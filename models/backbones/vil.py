@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from models.backbones.backbone import Backbone, Features
+from models.backbones.backbone import Backbone
 from models.backbones.blocks import (
     LAYER_NORM_EPS,
     DropPath,
@@ -23,8 +23,8 @@ from models.backbones.blocks import (
     attend,
     drop_path_rates,
     init_transformer,
-    to_map,
 )
+from models.backbones.hierarchy import Hierarchy
 from models.backbones.swin import PatchEmbed, partition, reverse
 from models.spec import Spec
 
@@ -154,8 +154,8 @@ class Merge(nn.Module):
         return out
 
 
-class ViL(Backbone):
-    """pooled: the mean of the places after the last LayerNorm; dense: those places."""
+class ViL(Hierarchy):
+    """Stages of sliding-chunk attention with global tokens, which no feature shows."""
 
     def __init__(
         self, heads: tuple[int, ...], window: int, drop_path: float, neighbours: str, switch: float
@@ -184,8 +184,8 @@ class ViL(Backbone):
             return (OWN, AROUND[int(torch.randint(len(AROUND), ()))])
         return (OWN, *AROUND)
 
-    def _blocks(self, images: Tensor) -> list[list[Tensor]]:
-        """The map (B, H, W, C) after every block, a list a stage; those of the last stage normalised."""
+    def block_maps(self, images: Tensor) -> list[list[Tensor]]:
+        """The map (B, H, W, C) after every block, a list a stage."""
         x, out = images, []
         for stage, (embed, blocks) in enumerate(zip(self.embeds, self.layers)):
             x = embed(x)
@@ -198,20 +198,7 @@ class ViL(Backbone):
                 x, tokens = block(x, tokens, self._offsets())
                 outputs.append(x)
             out.append(outputs)
-        out[-1] = [self.norm(y) for y in out[-1]]
         return out
-
-    def forward(self, images: Tensor) -> Features:
-        dense = self._blocks(images)[-1][-1]
-        return Features(dense.mean((1, 2)), to_map(dense, *dense.shape[1:3]))
-
-    def stages(self, images: Tensor) -> list[Tensor]:
-        return [to_map(blocks[-1], *blocks[-1].shape[1:3]) for blocks in self._blocks(images)]
-
-    def last_blocks(self, images: Tensor, blocks: int) -> Tensor:
-        """Means over places of the last blocks, shallow to deep."""
-        flat = [x for stage in self._blocks(images) for x in stage]
-        return torch.cat([x.mean((1, 2)) for x in flat[-blocks:]], dim=-1)
 
 
 class ViLSpec(Spec):

@@ -59,10 +59,6 @@ class BarlowTwins(Method):
         self.standardise = BatchNorm1d(spec.dim, affine=False)
         convert(self, spec.batch_norm)
 
-    @property
-    def encoder(self) -> Backbone:
-        return self.backbone
-
     def forward(self, batch: Batch, moment: Moment) -> Step:
         first, second = batch.views
         z1, z2 = (self.projector(self.backbone(view).pooled) for view in (first, second))

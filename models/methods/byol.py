@@ -63,10 +63,6 @@ class BYOL(Method):
         convert(self, spec.batch_norm, spec.devices)
         self.target = Teacher(self.online, spec.batch_norm)
 
-    @property
-    def encoder(self) -> Backbone:
-        return self.online.backbone
-
     def forward(self, batch: Batch, moment: Moment) -> Step:
         first, second = batch.views
         # Two passes, not one: each view is a batch of its own to the batch norms.

@@ -59,10 +59,6 @@ class LEWELM(Method):
         self.target = Teacher(self.online, spec.batch_norm)
         self.queue = None if spec.loss == "aligned" else Queue(spec.dim, spec.queue)
 
-    @property
-    def encoder(self) -> Backbone:
-        return self.online.backbone
-
     def prepare(self, moment: Moment) -> None:
         momentum = momentum_at(self.spec.momentum, self.spec.momentum_schedule, moment)
         self.target.follow(self.online, momentum)

@@ -84,10 +84,6 @@ class MCL(Method):
         convert(self, spec.batch_norm)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
 
-    @property
-    def encoder(self) -> Backbone:
-        return self.online.backbone
-
     def transfer(self) -> dict[str, nn.Module]:
         """The parts that a detector starts from."""
         return self.online.transfer()

@@ -63,10 +63,6 @@ class MCLSupervised(Method):
         self.classifiers = nn.ModuleList(nn.Linear(spec.width, spec.classes) for _ in range(count))
         convert(self, spec.batch_norm)
 
-    @property
-    def encoder(self) -> Backbone:
-        return self.online.backbone
-
     def transfer(self) -> dict[str, nn.Module]:
         """The parts that a detector starts from."""
         return self.online.transfer()

@@ -77,10 +77,6 @@ class MoCoV2(Method):
         self.target = Teacher(self.online, spec.batch_norm)
         self.queue = Queue(spec.dim, spec.queue)
 
-    @property
-    def encoder(self) -> Backbone:
-        return self.online.backbone
-
     def prepare(self, moment: Moment) -> None:
         momentum = momentum_at(self.spec.momentum, self.spec.momentum_schedule, moment)
         self.target.follow(self.online, momentum)

@@ -60,10 +60,6 @@ class SimCLR(Method):
         self.projector = projector([self.backbone.channels, spec.hidden, spec.dim], last_norm=True)
         convert(self, spec.batch_norm)
 
-    @property
-    def encoder(self) -> Backbone:
-        return self.backbone
-
     def forward(self, batch: Batch, moment: Moment) -> Step:
         first, second = batch.views
         z1, z2 = (self.projector(self.backbone(view).pooled) for view in (first, second))

@@ -46,10 +46,6 @@ class Supervised(Method):
         self.classifier = nn.Linear(self.backbone.channels, spec.classes)
         convert(self, spec.batch_norm)
 
-    @property
-    def encoder(self) -> Backbone:
-        return self.backbone
-
     def forward(self, batch: Batch, moment: Moment) -> Step:
         pooled = [self.backbone(view).pooled for view in batch.views]
         logits = self.classifier(torch.cat(pooled))  # (V B, classes)

@@ -62,10 +62,6 @@ class VICReg(Method):
         self.projector = projector([self.backbone.channels, spec.dim, spec.dim, spec.dim])
         convert(self, spec.batch_norm)
 
-    @property
-    def encoder(self) -> Backbone:
-        return self.backbone
-
     def forward(self, batch: Batch, moment: Moment) -> Step:
         first, second = batch.views
         z1, z2 = (self.projector(self.backbone(view).pooled) for view in (first, second))
