@@ -13,7 +13,14 @@ Found = tuple[tuple[str | int, ...], str]  # the key to blame, and a sentence wi
 
 # Pictures of the training split and classes, where they are known without loading anything.
 TRAINING = {"digits": 1442, "cifar10": 50_000, "cifar100": 50_000, "imagenet": 1_281_167}
-CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "imagenet100": 100, "imagenet": 1000}
+CLASSES = {
+    "digits": 10,
+    "digits_scenes": 10,
+    "cifar10": 10,
+    "cifar100": 100,
+    "imagenet100": 100,
+    "imagenet": 1000,
+}
 TWO_VIEWS = ("byol", "moco_v2", "lewel_b", "lewel_m", "simclr", "simsiam", "barlow_twins", "vicreg")
 
 

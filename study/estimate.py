@@ -113,7 +113,7 @@ def _spec(spec: Mapping[str, Any]) -> TrialSpec | None:
 
 def pictures(spec: TrialSpec) -> int:
     """Pictures of the whole training split, as far as they are known without loading it."""
-    return PICTURES.get(spec.data.name, UNKNOWN_PICTURES)
+    return PICTURES.get(spec.data.name, getattr(spec.data, "scenes", UNKNOWN_PICTURES))
 
 
 def modelled(spec: TrialSpec, device: str = "cpu") -> float:

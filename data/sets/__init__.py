@@ -4,9 +4,11 @@ from data.sets.cifar import Cifar10, Cifar100
 from data.sets.dataset import SetSpec
 from data.sets.digits import Digits
 from data.sets.folder import Folder, ImageNet, ImageNet100
+from data.sets.scenes import DigitsScenes
 
 SETS: dict[str, type[SetSpec]] = {
     "digits": Digits,
+    "digits_scenes": DigitsScenes,
     "cifar10": Cifar10,
     "cifar100": Cifar100,
     "folder": Folder,
