@@ -13,6 +13,13 @@ def spread(embedding: Tensor) -> float:
     return float(rows.std(dim=0, correction=0).mean() * rows.shape[1] ** 0.5)
 
 
+def in_use(shares: Tensor) -> Tensor:
+    """Share of prototypes in use: exp of the entropy of their mean share, over their number. 1 when all are
+    used alike, 1 / K when all rows are one prototype's. shares: (N, K), rows summing to 1 -> ()."""
+    mean = shares.float().mean(0)
+    return torch.special.entr(mean).sum().exp() / len(mean)
+
+
 def rank_me(embedding: Tensor) -> float:
     """RankMe (Garrido et al. 2023, eq. 1): exp of the entropy of the normalised singular values, from 1 to
     min(N, D). embedding: (N, D)."""

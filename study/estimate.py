@@ -7,6 +7,7 @@ Where the tables hold finished trials, the ratio of measured to modelled seconds
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
@@ -121,7 +122,11 @@ def modelled(spec: TrialSpec, device: str = "cpu") -> float:
     train = max(spec.budget.batch, round(pictures(spec) * spec.data.fraction))
     steps = train // spec.budget.batch * spec.budget.epochs
     total = steps * step_seconds(spec, device)
-    return 0.5 + total + sum(_evaluation(spec, evaluation, device) for evaluation in spec.evaluate)
+    evaluations = 0.0
+    for evaluation in spec.evaluate:
+        times = math.ceil(spec.budget.epochs / (evaluation.every or spec.budget.epochs))
+        evaluations += times * _evaluation(spec, evaluation, device)
+    return 0.5 + total + evaluations
 
 
 def step_seconds(spec: TrialSpec, device: str) -> float:

@@ -79,17 +79,20 @@ class Watch:
     tell: told about the progress, at most once a second.
     rungs: the steps, of so many in all, at which `measure` is called with the method, in the first process;
     what it returns, if anything, is why the training ends there (Pruned).
+    look: called with (method, epochs done, step) after every epoch but the last, in the first process; what it
+    returns goes into the curves.
     """
 
     stop: Callable[[], bool] = lambda: False
     tell: Callable[[Progress], None] = lambda progress: None
     rungs: Callable[[int], tuple[int, ...]] = lambda total: ()
     measure: Callable[[Method, int], str | None] = lambda method, step: None
+    look: Callable[[Method, int, int], dict[str, float]] = lambda method, epoch, step: {}
 
 
 @dataclass
 class Trained:
-    """What training left: the method, its curves, and how long it took."""
+    """What training left: the method, its curves, and how long it took without evaluations on the way."""
 
     method: Method
     steps: int
@@ -140,7 +143,7 @@ class _Training:
         self.bad = 0  # non-finite losses in a row
         self.returned = False  # to the last good checkpoint
         self.curves: list[dict[str, Any]] = []
-        self.spent = 0.0  # seconds of earlier runs of this trial
+        self.spent = 0.0  # seconds of earlier runs of this trial, less those of evaluations on the way
         self.file = place.folder / "training.pt" if place.folder else None
         state = checkpoint.load(self.file) if self.file else None
         if state is not None and state["id"] == spec.id:
@@ -171,6 +174,8 @@ class _Training:
             self.step += 1
             if self.step % self.per_epoch == 0 or self.step == self.total:
                 self._monitor(last)
+            if self.step % self.per_epoch == 0 and self.step < self.total:
+                self._look()
             if self.step in self.rungs:
                 self._rung()
             now = time.monotonic()
@@ -288,11 +293,20 @@ class _Training:
         names = ("embedding_std", "embedding_rank")
         return {c["name"]: c["value"] for c in self.curves if c["name"] in names}
 
+    def _look(self) -> None:
+        """Evaluations during training. They draw what they like: every step seeds its own draws."""
+        if parallel.rank() == 0:
+            started = time.monotonic()
+            self._record(self.watch.look(self.method, self.step // self.per_epoch, self.step))
+            self.spent -= time.monotonic() - started
+
     def _rung(self) -> None:
+        started = time.monotonic()
         self.method.eval()
         why = self.watch.measure(self.method, self.step) if parallel.rank() == 0 else None
         ends = self._agreed(bool(why))
         self.method.train()
+        self.spent -= time.monotonic() - started
         if ends:
             self._save()
             raise Pruned(why or "stopped at a rung", self.step / self.per_epoch, self.curves)

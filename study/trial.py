@@ -20,6 +20,7 @@ from data.sets.dataset import DataError, Dataset
 from data.subsets import subset
 from models import parallel
 from models.backbones.backbone import Backbone
+from models.method import Method
 from study import checkpoint, provenance
 from study.evaluations.evaluation import Subject
 from study.pretrain import (
@@ -92,6 +93,29 @@ def evaluate(
     return rows
 
 
+def monitored(watch: Watch, spec: TrialSpec, data: Dataset, place: Place, root: Path) -> Watch:
+    """`watch`, and beside it every evaluation of the spec that is asked for during training."""
+    asked = [e for e in spec.evaluate if e.every is not None]
+    if not asked:
+        return watch
+
+    def look(method: Method, epoch: int, step: int) -> dict[str, float]:
+        due = {e.label for e in asked if epoch % e.every == 0}
+        values = watch.look(method, epoch, step)
+        if due:
+            # A subject of its own: features that it caches are of this step.
+            given = subject(spec, data, method.encoder, place)
+            values |= curve_values(evaluate(spec, given, step, root, due), step)
+        return values
+
+    return replace(watch, look=look)
+
+
+def curve_values(scores: list[dict[str, Any]], step: int) -> dict[str, float]:
+    """Scores of an evaluation as points of curves: those without steps of their own."""
+    return {f"{row['evaluation']}.{row['metric']}": row["value"] for row in scores if row["step"] == step}
+
+
 def run(
     spec: TrialSpec,
     root: Path = Path("~/.cache/ssl-study"),
@@ -130,7 +154,7 @@ def _run(spec: TrialSpec, root: Path, place: Place, watch: Watch) -> Outcome:
         data = load(spec.data, root.expanduser())
         indices = subset(data.train.labels, spec.data.fraction, spec.seed)
         facts: dict[str, Any] = {"data_fingerprint": data.train.fingerprint, "subset": indices.tolist()}
-        trained = pretrain(spec, data, indices, place, watch)
+        trained = pretrain(spec, data, indices, place, monitored(watch, spec, data, place, root))
     except (DataError, ValueError) as error:
         return Outcome("failed", str(error))
     except Interrupted as error:
@@ -169,7 +193,9 @@ def _evaluated(
         scores = evaluate(spec, given, trained.steps, root)
     except (RuntimeError, ValueError, DataError) as error:
         return Outcome("failed", f"evaluation: {_short(error)}", [], trained.curves, facts)
-    for name, value in health.items():
+    watched = {e.label for e in spec.evaluate if e.every is not None}
+    last = curve_values([row for row in scores if row["evaluation"] in watched], trained.steps)
+    for name, value in [*health.items(), *last.items()]:
         at = {"step": trained.steps, "epoch": facts["epochs_done"]}
         trained.curves.append({**at, "name": name, "value": value})
     throughput = trained.steps * spec.budget.batch / max(trained.seconds, 1e-9)

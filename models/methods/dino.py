@@ -34,6 +34,7 @@ from models.backbones.blocks import without_drop_path
 from models.dino_head import DinoHead
 from models.distillation import weighted_cross_entropy, weighted_squared_error
 from models.geometry import centres, half_diagonal2
+from models.health import in_use
 from models.matching import geometric, optimal_transport, similarity
 from models.method import Batch, Method, Moment, Step, cosine
 from models.norms import BatchNorm1d, convert
@@ -215,15 +216,19 @@ class Dino(Method):
         loss, entropy = weighted_cross_entropy(
             logits(self.student.head, pooled), goals, weights, self.centre, *taus
         )
+        monitors = {
+            "teacher_entropy": entropy.mean(),
+            "teacher_kl": loss.detach().mean() - (weights.sum(1) * entropy).sum(1).mean(),
+        }
+        if (moment.step + 1) % moment.per_epoch == 0:  # a softmax more: only where monitors are kept
+            shares = ((goals.float() - self.centre) / tau_t).softmax(-1)
+            monitors["prototypes_in_use"] = in_use(shares.flatten(0, 1))
         weight = spec.view_weight if spec.view_weight is not None else (0.5 if regions else 1.0)
         step = Step(
             {"view": weight * loss.mean()},
             memo={"view": goals.mean((0, 1))[None]},
             embedding=pooled[:, : spec.globals].detach().flatten(0, 1),
-            monitors={
-                "teacher_entropy": entropy.mean(),
-                "teacher_kl": loss.detach().mean() - (weights.sum(1) * entropy).sum(1).mean(),
-            },
+            monitors=monitors,
         )
         if regions:
             self._regions(step, maps, other_maps, batch.boxes, taus)

@@ -53,6 +53,12 @@ class Evaluation(Spec):
         None,
         description="the set it is measured on, where that is not the one of the pre-training (transfer)",
     )
+    every: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="epochs between its measurements during training, as curves; absent: only at the end",
+    )
 
     @model_validator(mode="after")
     def _labelled(self) -> Self:
