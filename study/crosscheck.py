@@ -11,16 +11,6 @@ from study.spec import TrialSpec
 
 Found = tuple[tuple[str | int, ...], str]  # the key to blame, and a sentence with both values
 
-# Pictures of the training split and classes, where they are known without loading anything.
-TRAINING = {"digits": 1442, "cifar10": 50_000, "cifar100": 50_000, "imagenet": 1_281_167}
-CLASSES = {
-    "digits": 10,
-    "digits_scenes": 10,
-    "cifar10": 10,
-    "cifar100": 100,
-    "imagenet100": 100,
-    "imagenet": 1000,
-}
 TWO_VIEWS = ("byol", "moco_v2", "lewel_b", "lewel_m", "simclr", "simsiam", "barlow_twins", "vicreg")
 
 
@@ -53,10 +43,10 @@ def _batch(spec: TrialSpec) -> Iterator[Found]:
             f"{accumulate} leaves {batch // accumulate} picture a pass of budget.batch {batch}; 2 are needed"
         )
         yield ("budget", "accumulate"), what
-    known = TRAINING.get(spec.data.name)
+    known = spec.data.training_pictures()
     if known is not None:
         used = round(known * spec.data.fraction)
-        if batch > used + CLASSES[spec.data.name]:  # a class's share is rounded
+        if batch > used + (spec.data.classes or 0):  # a class's share is rounded
             part = f"{spec.data.fraction:g} of {spec.data.name}" if spec.data.fraction < 1 else spec.data.name
             yield ("budget", "batch"), f"{batch} is more than the {used} training pictures of {part}"
 
@@ -67,7 +57,7 @@ def _memory(spec: TrialSpec) -> Iterator[Found]:
         return
     if queue % spec.budget.batch:
         yield ("method", "queue"), f"must be a multiple of budget.batch {spec.budget.batch}, not {queue}"
-    known = TRAINING.get(spec.data.name)
+    known = spec.data.training_pictures()
     if known is not None and queue > known * spec.data.fraction:
         used = round(known * spec.data.fraction)
         what = f"{queue} keys are more than the {used} training pictures: own keys would be negatives"
@@ -159,7 +149,7 @@ def _sizes(spec: TrialSpec) -> Iterator[Found]:
 
 
 def _labels(spec: TrialSpec) -> Iterator[Found]:
-    classes, known = getattr(spec.method, "classes", None), CLASSES.get(spec.data.name)
+    classes, known = getattr(spec.method, "classes", None), spec.data.classes
     if isinstance(classes, int) and known is not None and classes != known:
         yield ("method", "classes"), f"must be the {known} classes of {spec.data.name}, not {classes}"
 
@@ -168,7 +158,7 @@ def _evaluations(spec: TrialSpec) -> Iterator[Found]:
     labels = [evaluation.label for evaluation in spec.evaluate]
     shape = shape_of(spec.backbone)
     for i, evaluation in enumerate(spec.evaluate):
-        known = TRAINING.get((evaluation.data or spec.data).name)
+        known = (evaluation.data or spec.data).training_pictures()
         if evaluation.label in labels[:i]:
             yield ("evaluate", i), f"'{evaluation.label}' stands twice; give one of them another `label`"
         k = getattr(evaluation, "k", 1)

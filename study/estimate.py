@@ -14,10 +14,9 @@ from statistics import median
 from typing import Any
 
 from data.views import plan as views_of
-from study.crosscheck import TRAINING, shape_of
+from study.crosscheck import shape_of
 from study.spec import TrialSpec, digest, from_json
 
-PICTURES = {**TRAINING, "imagenet100": 126_689}
 UNKNOWN_PICTURES = 10_000  # a folder's, which would have to be read
 
 # Multiply-adds of a forward pass a pixel of the picture.
@@ -112,14 +111,15 @@ def _spec(spec: Mapping[str, Any]) -> TrialSpec | None:
         return None
 
 
-def pictures(spec: TrialSpec) -> int:
-    """Pictures of the whole training split, as far as they are known without loading it."""
-    return PICTURES.get(spec.data.name, getattr(spec.data, "scenes", UNKNOWN_PICTURES))
+def pictures(data: Any) -> int:
+    """Pictures of a set's whole training split, as far as they are known without loading it."""
+    known: int | None = data.training_pictures()
+    return UNKNOWN_PICTURES if known is None else known
 
 
 def modelled(spec: TrialSpec, device: str = "cpu") -> float:
     """Seconds of a trial by the stored costs."""
-    train = max(spec.budget.batch, round(pictures(spec) * spec.data.fraction))
+    train = max(spec.budget.batch, round(pictures(spec.data) * spec.data.fraction))
     steps = train // spec.budget.batch * spec.budget.epochs
     total = steps * step_seconds(spec, device)
     evaluations = 0.0
@@ -180,7 +180,7 @@ def rate(spec: TrialSpec, device: str) -> float:
 
 def _evaluation(spec: TrialSpec, evaluation: Any, device: str) -> float:
     """Seconds of one evaluation: passes over the labelled pictures, forward or with gradients."""
-    count = pictures(spec)
+    count = pictures(evaluation.data or spec.data)
     forward = (
         2 * per_pixel(spec) * spec.views.size**2 / rate(spec, device)
         + spec.views.size**2 * VIEW_SECONDS[device] / 4

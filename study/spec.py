@@ -64,8 +64,9 @@ class TrialSpec(Spec):
     @property
     def id(self) -> str:
         """12 hex digits over everything that can change the trained weights. Evaluations cannot: their
-        scores carry their own names, and one can be added later without training again."""
-        return digest(self.model_dump(mode="json", exclude={"evaluate"}))
+        scores carry their own names, and one can be added later without training again. Nor can the
+        permission to fetch a set: the pictures are the same."""
+        return digest(self.model_dump(mode="json", exclude={"evaluate": True, "data": {"download"}}))
 
 
 BLOCKS = ("data", "backbone", "method", "views", "optim", "budget")

@@ -152,6 +152,10 @@ def test_the_id_is_of_what_changes_the_weights(tmp_path: Path) -> None:
     assert first(swapped("study: small", "study: other")) == same
     assert first(swapped("[knn, linear]", "[knn]")) == same  # evaluations can be added later
     assert first(swapped("lr: 0.1", "lr: 0.10")) == same
+    cifar = [
+        first(swapped("{name: digits}", f"{{name: cifar10{more}}}")) for more in ("", ", download: true")
+    ]
+    assert cifar[0] == cifar[1] != same  # whether a set may be fetched changes none of its pictures
     assert (
         first(swapped("weight_decay: 1e-4", "weight_decay: 1e-4, momentum: 0.9")) == same
     )  # the default, written out

@@ -14,7 +14,7 @@ import pytest
 
 from study import table
 from study.__main__ import VERBS, main
-from study.crosscheck import CLASSES, TRAINING, built_shape, shape_of
+from study.crosscheck import built_shape, shape_of
 from study.diff import differences
 from study.document import plain, read
 from study.estimate import Costs, modelled
@@ -170,6 +170,17 @@ def test_estimates_follow_the_tables(file: Path, tmp_path: Path) -> None:
     )  # another arm, the same machine
     twice = byol.spec.model_copy(update={"budget": byol.spec.budget.model_copy(update={"epochs": 24})})
     assert 1.2 < modelled(twice) / modelled(byol.spec) < 2
+
+
+def test_an_evaluation_costs_what_its_own_pictures_cost(file: Path) -> None:
+    from study.evaluations import EVALUATIONS
+
+    spec = next(Space(load(file)).fixed()).spec
+    here = spec.model_copy(update={"evaluate": (EVALUATIONS["knn"](),)})
+    there = spec.model_copy(update={"evaluate": (EVALUATIONS["knn"](data={"name": "cifar10"}),)})
+    none = modelled(spec.model_copy(update={"evaluate": ()}))
+    ratio = (modelled(there) - none) / (modelled(here) - none)
+    assert ratio == pytest.approx(50_000 / 1442)
 
 
 @pytest.mark.parametrize(
@@ -339,9 +350,9 @@ def test_what_is_known_of_sets_and_backbones_without_making_them() -> None:
     from data.sets import SETS
     from models.backbones import BACKBONES
 
-    digits = SETS["digits"](name="digits").load(Path("."))
-    assert (TRAINING["digits"], CLASSES["digits"]) == (len(digits.train), digits.classes)
-    assert set(TRAINING) | set(CLASSES) <= set(SETS)
+    spec = SETS["digits"](name="digits")
+    digits = spec.load(Path("."))
+    assert (spec.pictures, spec.classes) == (len(digits.train), digits.classes)
     for name in ("resnet_tiny", "swin_t", "resnet18", "resnet50"):
         spec = BACKBONES[name][0](name=name)
         assert shape_of(spec) == built_shape(spec), name

@@ -14,21 +14,25 @@ from data.sets.dataset import DataError, Dataset, HeldSplit, SetSpec
 class Cifar10(SetSpec):
     """CIFAR-10 as torchvision stores it."""
 
+    pictures, classes = 50_000, 10
+
     name: Literal["cifar10"] = Field("cifar10", description="CIFAR-10, 32 px, 10 classes")
     download: bool = Field(False, description="fetch the archive when it is not there")
 
     def load(self, root: Path) -> Dataset:
-        return _load("CIFAR10", root, self.download, 10)
+        return _load("CIFAR10", root, self.download, self.classes)
 
 
 class Cifar100(SetSpec):
     """CIFAR-100 as torchvision stores it, fine labels."""
 
+    pictures, classes = 50_000, 100
+
     name: Literal["cifar100"] = Field("cifar100", description="CIFAR-100, 32 px, 100 classes")
     download: bool = Field(False, description="fetch the archive when it is not there")
 
     def load(self, root: Path) -> Dataset:
-        return _load("CIFAR100", root, self.download, 100)
+        return _load("CIFAR100", root, self.download, self.classes)
 
 
 def _load(kind: str, root: Path, download: bool, classes: int) -> Dataset:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -77,11 +78,21 @@ class Dataset:
 
 
 class SetSpec(Spec):
-    """Which pictures. A subclass has `name: Literal[...]` and `load`."""
+    """Which pictures. A subclass has `name: Literal[...]` and `load`.
+
+    pictures: of the training split; classes: of both. None where that is not known without loading them.
+    """
+
+    pictures: ClassVar[int | None] = None
+    classes: ClassVar[int | None] = None
 
     fraction: float = Field(
         1.0, gt=0, le=1, description="class-balanced part of the training split that is used; nested, by seed"
     )
+
+    def training_pictures(self) -> int | None:
+        """`pictures`, where a knob decides them too; of the whole split, whatever `fraction` is used."""
+        return self.pictures
 
     def load(self, root: Path) -> Dataset:
         """Both splits, from files under `root`. Raises DataError with what to do."""

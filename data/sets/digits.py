@@ -21,6 +21,8 @@ SPLIT_SEED = 0  # of the split only; a trial's seed never moves a picture betwee
 class Digits(SetSpec):
     """sklearn's handwritten digits, split 80/20 by class."""
 
+    pictures, classes = 1442, 10
+
     name: Literal["digits"] = Field("digits", description="1,797 handwritten digits, 8 px, 10 classes")
 
     def load(self, root: Path) -> Dataset:

@@ -36,6 +36,8 @@ class Folder(SetSpec):
 class ImageNet100(SetSpec):
     """ImageNet-100: a hundred classes of ImageNet-1k in ImageFolder's layout."""
 
+    pictures, classes = 126_689, 100
+
     name: Literal["imagenet100"] = Field(
         "imagenet100", description="100 classes of ImageNet, train/ and val/"
     )
@@ -44,17 +46,19 @@ class ImageNet100(SetSpec):
     )
 
     def load(self, root: Path) -> Dataset:
-        return load(root / self.path, 100)
+        return load(root / self.path, self.classes)
 
 
 class ImageNet(SetSpec):
     """ImageNet-1k (ILSVRC 2012) in ImageFolder's layout."""
 
+    pictures, classes = 1_281_167, 1000
+
     name: Literal["imagenet"] = Field("imagenet", description="ImageNet-1k, train/ and val/")
     path: str = Field("imagenet", min_length=1, description="the folder; a relative one starts at the root")
 
     def load(self, root: Path) -> Dataset:
-        return load(root / self.path, 1000)
+        return load(root / self.path, self.classes)
 
 
 def load(path: Path, classes: int | None = None) -> Dataset:

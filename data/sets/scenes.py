@@ -34,6 +34,8 @@ NAMES = tuple(str(digit) for digit in range(10))
 class DigitsScenes(SetSpec):
     """Several handwritten digits in a scene, with boxes, masks and the class of every pixel."""
 
+    classes = 10
+
     name: Literal["digits_scenes"] = Field(
         "digits_scenes", description="handwritten digits in larger scenes, with boxes and masks, 10 classes"
     )
@@ -42,6 +44,9 @@ class DigitsScenes(SetSpec):
         1000, ge=40, le=100_000, description="training scenes; the test split has a quarter of them"
     )
     digits: int = Field(5, ge=1, le=9, description="digits in a scene, at most; each scene draws its number")
+
+    def training_pictures(self) -> int:
+        return self.scenes
 
     def load(self, root: Path) -> Dataset:
         parts = Digits().load(root)
