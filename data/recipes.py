@@ -72,7 +72,12 @@ class ViewsSpec(Spec):
     name: Literal["moco_v2", "byol", "dino", "mcl", "supervised"] = Field(
         ..., description="the recipe of a paper"
     )
-    size: int = Field(PAPER_SIZE, ge=8, le=1024, description="side of the large views in pixels")
+    size: int = Field(
+        PAPER_SIZE,
+        ge=8,
+        le=1024,
+        description="side of the large views in pixels; where a file names none: digits 16, cifar 32, others 224",
+    )
     count: int | None = Field(
         None, ge=1, le=64, description="large views a picture; moco_v2, byol, dino 2; mcl 8; supervised 1"
     )

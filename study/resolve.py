@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from data.sets import SETS
+from models.methods import METHODS
 from study.crosscheck import crosscheck
 from study.document import Block, Items, located, place_of, plain
 from study.mistake import Mistake, Mistakes, Place, choices, nearest
@@ -71,21 +73,7 @@ def resolve(template: Block, seed: int) -> TrialSpec:
     block = Block(template.place)
     for key in template:
         block.take(template, key)
-    method = block.get("method")
-    if isinstance(method, Block) and isinstance(method.get("name"), str):
-        from models.methods import METHODS
-
-        known = METHODS.get(method["name"])
-        recipe = known.recipe if known else "byol"  # of an unknown method, which is refused below
-        views = block.get("views")
-        if views is None:
-            block.put("views", located({"name": recipe}, method.place), method.place)
-        elif isinstance(views, Block) and "name" not in views:
-            named = Block(views.place)
-            named.put("name", recipe, views.place)
-            for key in views:
-                named.take(views, key)
-            block.put("views", named, block.at["views"], block.values_at["views"])
+    _views(block)
     block.put("evaluate", _evaluations(block.get("evaluate")), block.at.get("evaluate", block.place))
     block.put("seed", seed, block.place)
     spec = read(TrialSpec, block, template.place)
@@ -96,6 +84,31 @@ def resolve(template: Block, seed: int) -> TrialSpec:
     if found:
         raise Mistakes(found)
     return spec
+
+
+def _views(block: Block) -> None:
+    """Where the file is silent: the recipe of the method's paper, in a size that suits the set's pictures."""
+    given, method, data = block.get("views"), block.get("method"), block.get("data")
+    if given is not None and not isinstance(given, Block):
+        return  # refused below
+    place = method.place if isinstance(method, Block) else block.place
+    views = Block(given.place if given is not None else place)
+    if (given is None or "name" not in given) and isinstance(name := _name(method), str):
+        known = METHODS.get(name)
+        # Of an unknown method, which is refused below, any recipe will do.
+        views.put("name", known.recipe if known else "byol", views.place)
+    if (given is None or "size" not in given) and (name := _name(data)) in SETS:
+        views.put("size", SETS[name].side, views.place)
+    if given is None:
+        block.put("views", views, place)
+        return
+    for key in given:
+        views.take(given, key)
+    block.put("views", views, block.at["views"], block.values_at["views"])
+
+
+def _name(block: Any) -> Any:
+    return block.get("name") if isinstance(block, Block) else None
 
 
 def _evaluations(value: Any) -> Any:

@@ -261,3 +261,10 @@ def test_the_files_of_the_product_are_good() -> None:
     for file in files:
         for scale in scales_of(file):
             assert Space(load(file, scale)).count() > 0
+
+
+def test_views_that_a_file_does_not_name_suit_the_set(tmp_path: Path) -> None:
+    text = "\n".join(line for line in GOOD.splitlines() if not line.startswith("  views:")) + "\n"
+    assert {trial.spec.views.size for trial in space(text, tmp_path).fixed()} == {16}
+    real = text.replace("name: digits", "name: cifar10").replace("resnet_tiny", "resnet18, stem: small")
+    assert {trial.spec.views.size for trial in space(real, tmp_path).fixed()} == {32}

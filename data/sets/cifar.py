@@ -15,6 +15,7 @@ class Cifar10(SetSpec):
     """CIFAR-10 as torchvision stores it."""
 
     pictures, classes = 50_000, 10
+    side = 32
 
     name: Literal["cifar10"] = Field("cifar10", description="CIFAR-10, 32 px, 10 classes")
     download: bool = Field(False, description="fetch the archive when it is not there")
@@ -27,6 +28,7 @@ class Cifar100(SetSpec):
     """CIFAR-100 as torchvision stores it, fine labels."""
 
     pictures, classes = 50_000, 100
+    side = 32
 
     name: Literal["cifar100"] = Field("cifar100", description="CIFAR-100, 32 px, 100 classes")
     download: bool = Field(False, description="fetch the archive when it is not there")

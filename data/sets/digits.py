@@ -22,6 +22,7 @@ class Digits(SetSpec):
     """sklearn's handwritten digits, split 80/20 by class."""
 
     pictures, classes = 1442, 10
+    side = 16
 
     name: Literal["digits"] = Field("digits", description="1,797 handwritten digits, 8 px, 10 classes")
 

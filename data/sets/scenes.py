@@ -34,7 +34,7 @@ NAMES = tuple(str(digit) for digit in range(10))
 class DigitsScenes(SetSpec):
     """Several handwritten digits in a scene, with boxes, masks and the class of every pixel."""
 
-    classes = 10
+    classes, side = 10, 64
 
     name: Literal["digits_scenes"] = Field(
         "digits_scenes", description="handwritten digits in larger scenes, with boxes and masks, 10 classes"
