@@ -39,6 +39,7 @@ from study.pretrain import (
 from study.spec import TrialSpec
 
 COLLAPSED = 0.02  # of the spread of the encoder's features, which is 1 for directions spread evenly
+HEALTH = 2048  # pictures that spread and rank are measured on
 
 
 @dataclass
@@ -214,7 +215,12 @@ def features_health(given: Subject) -> dict[str, float]:
     """Spread and rank of the encoder's features on the test split."""
     from models.health import rank_me, spread
 
-    rows = given.features("test")[:2048].float().cpu()
+    if len(given.indices("test")):
+        rows = given.features("test")[:HEALTH].cpu()
+    else:  # a set without labels
+        every = torch.arange(min(HEALTH, len(given.split("test"))))
+        parts = (given.pictures("test", part) for part in every.split(given.batch))
+        rows = torch.cat([given.encode(part, lambda x: given.encoder(x).pooled) for part in parts]).cpu()
     return {"feature_std": spread(rows), "feature_rank": rank_me(rows)}
 
 

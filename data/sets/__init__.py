@@ -5,6 +5,7 @@ from data.sets.dataset import SetSpec
 from data.sets.digits import Digits
 from data.sets.folder import Folder, ImageNet, ImageNet100
 from data.sets.scenes import DigitsScenes
+from data.sets.segmentation import CamVid, MaskFolder, Voc2012, VocSegmentation
 
 SETS: dict[str, type[SetSpec]] = {
     "digits": Digits,
@@ -14,4 +15,8 @@ SETS: dict[str, type[SetSpec]] = {
     "folder": Folder,
     "imagenet100": ImageNet100,
     "imagenet": ImageNet,
+    "voc_segmentation": VocSegmentation,
+    "mask_folder": MaskFolder,
+    "voc2012": Voc2012,
+    "camvid": CamVid,
 }
