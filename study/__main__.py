@@ -22,7 +22,8 @@ VERBS: dict[str, tuple[str, str]] = {  # verb: the module with `add(parser)` and
         "add the evaluations that finished trials lack, without training again",
     ),
     "claims": ("study.verbs.claims", "judge the claims; exit code 5 when a gated one is not supported"),
-    "report": ("study.verbs.report", "one HTML page of every answer, from the tables"),
+    "report": ("study.verbs.report", "one HTML page of every answer, from the tables, and its twins"),
+    "verify": ("study.verbs.verify", "work out every number of a report anew; exit code 1 where one differs"),
     "schema": ("study.verbs.schema", "the JSON Schema of study files, for editors"),
     "bench": ("study.verbs.bench", "measure this machine: views, knn, sweep"),
 }

@@ -31,6 +31,16 @@ SCALE_NAMES = ("laptop", "gpu", "paper")
 def add_study(parser: argparse.ArgumentParser) -> None:
     """The file, its scale and its overrides: what decides a study's numbers."""
     parser.add_argument("file", type=Path, help="the study file")
+    _add_reading(parser)
+
+
+def add_studies(parser: argparse.ArgumentParser) -> None:
+    """As `add_study`, for several files."""
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="study files")
+    _add_reading(parser)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", default="laptop", choices=SCALE_NAMES, help="default: laptop")
     parser.add_argument(
         "--set",

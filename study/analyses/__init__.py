@@ -50,4 +50,6 @@ def view(space: Any, metrics: list[str]) -> StudyView:
         sampled=[d.key for d in space.dimensions],
         goals={o.metric: o.goal for o in settings.objectives} if space.dimensions else {},
         planned={cell.label: space.points(cell) * seeds for cell in space.cells},
+        file=space.source.path.read_text(encoding="utf-8"),
+        scale=space.source.scale,
     )

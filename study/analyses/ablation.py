@@ -34,7 +34,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
             row |= {"difference": signed(gap.interval), "n": gap.interval.n, "effect size": gap.effect_size}
             row |= {"wins": f"{gap.wins}/{gap.interval.n}", "p": gap.p, "p_exact": gap.p_exact}
             row |= {"estimate": gap.interval.estimate, "low": gap.interval.low, "high": gap.interval.high}
-            part.append(row)
+            part.append(row | {"ids": runs.ids(arm, base)})
         better = runs.study.higher_is_better(metric)
         rows += sorted(part, key=lambda r: r["estimate"], reverse=better)
     for row, adjusted in zip(rows, statistics.holm([row["p"] for row in rows])):

@@ -19,7 +19,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
     for arm in runs.arms:
         rows.append(_row(runs, arm, used))
     if rows:
-        total: Row = {"arm": "all", "seeds done": None}
+        total: Row = {"arm": "all", "seeds done": None, "ids": runs.all_ids()}
         for column in columns[1:-1]:
             known = [row[column] for row in rows if row[column] is not None]
             total[column] = sum(known) if known else None
@@ -49,4 +49,7 @@ def _row(runs: Runs, arm: str, used: list[str]) -> Row:
     row: Row = {"arm": arm, "planned": planned, **{status: counts[status] for status in used}}
     row["not run"] = max(0, planned - sum(counts.values())) if planned is not None else None
     row["seeds done"] = " ".join(map(str, seeds[:12])) + (" ..." if len(seeds) > 12 else "") or None
+    row["ids"] = runs.all_ids(arm)
+    for status in used:
+        row[f"{status}.ids"] = [r["id"] for r in runs.trials if r["arm"] == arm and r["status"] == status]
     return row

@@ -16,12 +16,20 @@ _NARROWEST = 12  # a column is folded to no less
 
 @dataclass(frozen=True)
 class Answer:
-    """A table. rows: dicts with at least `columns`; further keys hold the numbers behind a shown cell."""
+    """A table. rows: dicts with at least `columns`; further keys hold the numbers behind a shown cell.
+
+    `ids` of a row names the trials behind it, `COLUMN.ids` those of one cell.
+    """
 
     title: str
     columns: list[str]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+
+    def ids(self, row: Row, column: str) -> list[str]:
+        """The trials behind one cell."""
+        own = row.get(f"{column}.ids")
+        return list(own if own is not None else row.get("ids") or ())
 
     def text(self, width: int | None = None) -> str:
         """Aligned columns within `width` characters (the terminal's by default).
@@ -44,7 +52,7 @@ class Answer:
         """A Markdown section with the table and the notes."""
         lines = [f"### {self.title}", ""]
         if self.rows:
-            right = self._right()
+            right = self.right()
             lines.append("| " + " | ".join(map(_escaped, self.columns)) + " |")
             lines.append("|" + "|".join("---:" if right[c] else "---" for c in self.columns) + "|")
             for row in self.rows:
@@ -55,7 +63,7 @@ class Answer:
             lines += ["", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines)
 
-    def _right(self) -> dict[str, bool]:
+    def right(self) -> dict[str, bool]:
         """Columns of numbers are set to the right."""
         kinds = {c: [row.get(c) for row in self.rows if row.get(c) is not None] for c in self.columns}
         return {c: bool(v) and all(isinstance(x, int | float) for x in v) for c, v in kinds.items()}
@@ -78,7 +86,7 @@ class Answer:
             if taken + wide[column] > width and len(blocks[-1]) > 1:
                 blocks.append([first])
             blocks[-1].append(column)
-        right = self._right()
+        right = self.right()
         return [self._lines(block, cells, wide, right) for block in blocks]
 
     def _lines(

@@ -64,6 +64,7 @@ def _row(runs: Runs, claim: dict[str, Any]) -> Row:
             (gap.interval.estimate or 0.0) - _threshold(expect, margin), sd
         )
     row["not done"] = _lost(runs, claim)
+    row["ids"] = runs.ids(*contrast.points)
     return row
 
 

@@ -1,7 +1,7 @@
 """Contrasts of arms: pairs of configurations that differ in what is compared only, one difference a seed."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,14 @@ class Contrast:
     """a - b by seed.
 
     pairs: of configurations, averaged within a seed. filled: seeds that some pair lacked and a fit completed.
-    lost: seeds that were left out for it.
+    lost: seeds that were left out for it. points: the configurations whose runs were compared.
     """
 
     values: Mapping[int, float]
     pairs: int
     filled: tuple[int, ...] = ()
     lost: tuple[int, ...] = ()
+    points: tuple[Configuration, ...] = ()
 
     @property
     def difference(self) -> statistics.Difference:
@@ -41,19 +42,20 @@ def between(runs: Runs, metric: str, a: Mapping[str, Any], b: Mapping[str, Any])
     if pairs:
         return over(runs, metric, pairs)
     one, other = _means(runs, metric, left), _means(runs, metric, right)
-    return Contrast(
-        {seed: one[seed] - other[seed] for seed in one if seed in other}, 1 if one and other else 0
-    )
+    values = {seed: one[seed] - other[seed] for seed in one if seed in other}
+    return Contrast(values, 1 if one and other else 0, points=(*left, *right))
 
 
 def over(runs: Runs, metric: str, pairs: Iterable[tuple[Configuration, Configuration]]) -> Contrast:
     """The mean difference of the pairs within every seed that all of them have."""
     found: list[dict[int, float]] = []
+    points: list[Configuration] = []
     for a, b in pairs:
         one, other = runs.values(metric, a.arm, a.key), runs.values(metric, b.arm, b.key)
         if both := {seed: one[seed] - other[seed] for seed in one if seed in other}:
             found.append(both)
-    return mean_of(found)
+            points += [a, b]
+    return replace(mean_of(found), points=tuple(points))
 
 
 def mean_of(found: Sequence[Mapping[int, float]]) -> Contrast:

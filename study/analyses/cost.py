@@ -25,12 +25,17 @@ def run(tables: Tables, study: StudyView) -> Answer:
         done = [row["seconds"] for row in trials if row["status"] == "done" and row["seconds"] is not None]
         row: Row = {"arm": arm, "trials": len(trials), "seconds a trial": statistics.mean(done).estimate}
         row |= _sums(trials) | {"parameters": _most(trials, "parameters")}
+        row |= {"ids": runs.all_ids(arm), "seconds a trial.ids": runs.all_ids(arm, done=True)}
         if metric is not None:
             row[metric] = statistics.mean(list(runs.values(metric, arm).values())).estimate
+            row[f"{metric}.ids"] = runs.ids(arm)
         rows.append(row)
     if metric is not None:
         _front(rows, metric, runs.study.higher_is_better(metric))
-    rows.append({"arm": "all", "trials": len(runs.trials), "seconds a trial": None, **_sums(runs.trials)})
+    rows.append(
+        {"arm": "all", "trials": len(runs.trials), "seconds a trial": None, **_sums(runs.trials)}
+        | {"ids": runs.all_ids()}
+    )
     columns = [*COLUMNS, *([metric, "Pareto"] if metric is not None else [])]
     notes = ["hours count every trial that ended, failed ones too; seconds a trial those that are done"]
     devices = sorted({row["device"] for row in runs.trials if row["device"]})

@@ -1,6 +1,7 @@
 """Main effects and two-way interactions of a grid's axes, as paired contrasts over seeds."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -35,6 +36,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
                 if level != reference:
                     contrast = _main(runs, metric, cells, key, level, reference, keys)
                     rows += _row(
+                        runs,
                         contrast,
                         {"axis": key, "level": str(level), "against": str(reference), "metric": metric},
                     )
@@ -47,7 +49,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
                 "against": ", ".join(low),
                 "metric": metric,
             }
-            rows += _row(contrast, names)
+            rows += _row(runs, contrast, names)
     for row, adjusted in zip(rows, statistics.holm([row["p"] for row in rows])):
         row["p (Holm)"] = adjusted
     notes = [
@@ -98,7 +100,7 @@ def _interaction(
         for sign_a, i in ((1, -1), (-1, 0))
         for sign_b, j in ((1, -1), (-1, 0))
     ]
-    found = []
+    found, points = [], []
     for rest in corners[0][1]:
         if not all(rest in at for _, at in corners):
             continue
@@ -106,12 +108,14 @@ def _interaction(
         seeds = [seed for seed in values[0][1] if all(seed in v for _, v in values)]
         if seeds:
             found.append({seed: sum(sign * v[seed] for sign, v in values) for seed in seeds})
-    return mean_of(found)
+            points += [at[rest] for _, at in corners]
+    return replace(mean_of(found), points=tuple(points))
 
 
-def _row(contrast: Contrast, names: Row) -> list[Row]:
+def _row(runs: Runs, contrast: Contrast, names: Row) -> list[Row]:
     gap = contrast.difference
     if gap.interval.n == 0:
         return []
     row = {**names, "effect": signed(gap.interval), "n": gap.interval.n, "cells": contrast.pairs, "p": gap.p}
+    row["ids"] = runs.ids(*contrast.points)
     return [row | {"estimate": gap.interval.estimate, "low": gap.interval.low, "high": gap.interval.high}]

@@ -41,7 +41,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
             numbers = [(p[key], s) for p, s in zip(points, scores) if _number(p.get(key))]
             rho = statistics.rank_correlation([v for v, _ in numbers], [s for _, s in numbers])
             row["rank correlation"] = rho[0] if rho else None
-            part.append(row)
+            part.append(row | {"ids": runs.all_ids(done=True)})
         rows += sorted(part, key=lambda r: -r["share"])
     notes = ["share: of the predicted variance that an axis explains alone; what is left is interaction"]
     if any(len(points) > 1 for points in runs.configurations.values()):

@@ -24,7 +24,8 @@ def run(tables: Tables, study: StudyView) -> Answer:
     """
     runs = Runs(tables, study)
     title = f"{study.name}: scores over the fraction of data"
-    curves = _over_pictures(runs) | _over_labels(runs)
+    behind: dict[tuple[str, str, float], str] = {}
+    curves = _over_pictures(runs, behind) | _over_labels(runs)
     rows: list[Row] = []
     notes: list[str] = []
     base = _family(runs, runs.baseline) if runs.baseline else None
@@ -35,6 +36,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
             mean = statistics.mean(list(curve[fraction].values()))
             row: Row = {"arm": arm, "metric": metric, "fraction": fraction, "score": mean.text(), "n": mean.n}
             row |= {"estimate": mean.estimate, "low": mean.low, "high": mean.high}
+            row["ids"] = runs.ids(behind.get((arm, metric, fraction), arm))
             if fraction in reference:
                 gap = statistics.paired(curve[fraction], reference[fraction]).interval
                 row |= {"difference": signed(gap) if gap.n else None, "difference.estimate": gap.estimate}
@@ -53,8 +55,8 @@ def run(tables: Tables, study: StudyView) -> Answer:
     return Answer(title, COLUMNS, rows, [head, *notes])
 
 
-def _over_pictures(runs: Runs) -> dict[tuple[str, str], Curve]:
-    """Curves over the axis data.fraction, by arm without that axis."""
+def _over_pictures(runs: Runs, behind: dict[tuple[str, str, float], str]) -> dict[tuple[str, str], Curve]:
+    """Curves over the axis data.fraction, by arm without that axis; `behind` is told the arm of every point."""
     found: dict[tuple[str, str], Curve] = defaultdict(dict)
     for arm in runs.arms:
         chosen = runs.chosen(arm)
@@ -64,6 +66,7 @@ def _over_pictures(runs: Runs) -> dict[tuple[str, str], Curve]:
         for metric in runs.metrics:
             if values := runs.values(metric, arm):
                 found[_family(runs, arm), metric][float(chosen.axes[key])] = values
+                behind[_family(runs, arm), metric, float(chosen.axes[key])] = arm
     return {at: curve for at, curve in found.items() if len(curve) > 1}
 
 

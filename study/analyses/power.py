@@ -32,7 +32,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
                 row["detectable"] = statistics.detectable(sd, n)
                 row["power"] = statistics.power(size, sd, n)
                 row["seeds needed"] = statistics.pairs_needed(size, sd)
-            rows.append(row)
+            rows.append(row | {"ids": runs.ids(arm, runs.baseline)})
     notes = ["two-sided paired t test at 5 %; seeds needed: to find the observed difference with 80 % power"]
     if not rows:
         notes = ["two seeds that an arm and the baseline both finished are needed to estimate a spread"]

@@ -32,6 +32,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
                 beside = True
                 row[f"{metric}: paper"] = papers
         row["not done"] = runs.failures(arm) or None
+        row["ids"], row["not done.ids"] = runs.ids(arm), runs.all_ids(arm, done=False)
         rows.append(row)
     for metric in runs.metrics:
         columns.append(metric)
@@ -55,7 +56,7 @@ def _cells(runs: Runs, metric: str, arm: str) -> Row:
         cells[f"{metric}: difference"] = signed(gap.interval) if gap.interval.n else None
         cells |= {f"{metric}.difference": gap.interval.estimate, f"{metric}.difference.low": gap.interval.low}
         cells |= {f"{metric}.difference.high": gap.interval.high, f"{metric}.difference.n": gap.interval.n}
-        cells[f"{metric}.p"] = gap.p
+        cells |= {f"{metric}.p": gap.p, f"{metric}: difference.ids": runs.ids(arm, runs.baseline)}
     return cells
 
 

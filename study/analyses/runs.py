@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from study import statistics
 from study.table import Row, Tables
 
 _SMALLER = ("error", "loss", "distance", "seconds", "memory")
@@ -19,7 +20,7 @@ class StudyView:
     baseline: the arm that differences are taken to, None for the first. metrics: evaluation.metric. axes:
     keys that vary. claims: dicts {say, a, b, metric, expect, margin, source, gate}. reproduces: {paper,
     table}. arms: labels in the order of the file. sampled: keys that a sampler varies within an arm.
-    goals: max or min by metric, where the file says so. planned: trials by arm.
+    goals: max or min by metric, where the file says so. planned: trials by arm. file: its text; scale: of it.
     """
 
     name: str
@@ -33,6 +34,8 @@ class StudyView:
     sampled: list[str] = field(default_factory=list)
     goals: dict[str, str] = field(default_factory=dict)
     planned: dict[str, int] = field(default_factory=dict)
+    file: str = ""
+    scale: str = ""
 
     def higher_is_better(self, metric: str) -> bool:
         """What the file says, else by the metric's name: an error, a distance or a cost is better small."""
@@ -90,6 +93,29 @@ class Runs:
         return {arm: list(points.values()) for arm, points in found.items()}
 
     @cached_property
+    def _ended(self) -> dict[tuple[str, str], list[tuple[str, int]]]:
+        """(arm, configuration) -> id and seed of its runs that are done, in the order of their seeds."""
+        found: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+        for row in self.trials:
+            if row["status"] == "done" and row["seed"] is not None:
+                found[row["arm"], configuration(row).key].append((row["seed"], row["id"]))
+        return {at: [(identity, seed) for seed, identity in sorted(pairs)] for at, pairs in found.items()}
+
+    def ids(self, *arms: str | Configuration | None) -> list[str]:
+        """The runs behind a number of these arms (each at its chosen configuration) or configurations."""
+        points = [self.chosen(arm) if isinstance(arm, str) else arm for arm in arms]
+        found = [self._ended.get((p.arm, p.key), []) for p in points if p is not None]
+        return list(dict.fromkeys(identity for part in found for identity, _ in part))
+
+    def all_ids(self, arm: str | None = None, done: bool | None = None) -> list[str]:
+        """Every trial of an arm (of all), done or not."""
+        return [
+            row["id"]
+            for row in self.trials
+            if (arm is None or row["arm"] == arm) and (done is None or done == (row["status"] == "done"))
+        ]
+
+    @cached_property
     def _values(self) -> dict[str, dict[tuple[str, str], dict[int, float]]]:
         """metric -> (arm, configuration) -> seed -> value, of runs that are done, at their last step."""
         live = {row["id"]: row for row in self.trials if row["status"] == "done" and row["seed"] is not None}
@@ -105,6 +131,19 @@ class Runs:
             row = live[identity]
             values[metric][row["arm"], configuration(row).key][row["seed"]] = value
         return values
+
+    def by_trial(self, metric: str) -> dict[str, float]:
+        """id -> value, of every run that is done."""
+        found: dict[str, float] = {}
+        for at, by_seed in self._values.get(metric, {}).items():
+            for identity, seed in self._ended.get(at, []):
+                if seed in by_seed:
+                    found[identity] = by_seed[seed]
+        return found
+
+    def mean(self, metric: str, point: Configuration) -> statistics.Interval:
+        """Mean of a configuration over its seeds."""
+        return statistics.mean(list(self.values(metric, point.arm, point.key).values()))
 
     def values(self, metric: str, arm: str, key: str | None = None) -> dict[int, float]:
         """seed -> value of one configuration; by default the one that stands for the arm (see `chosen`)."""
