@@ -24,6 +24,7 @@ from models import backbones, methods, parallel
 from models.health import rank_me, spread
 from models.method import Batch, Method, Moment, Step
 from study import checkpoint, optim
+from study.effort import Effort
 from study.spec import TrialSpec
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in every recipe of the papers
@@ -98,6 +99,7 @@ class Trained:
     steps: int
     per_epoch: int
     seconds: float
+    flops: float  # of all steps and processes; see study/effort.py
     curves: list[dict[str, Any]] = field(default_factory=list)
     health: dict[str, float] = field(default_factory=dict)
 
@@ -144,6 +146,7 @@ class _Training:
         self.returned = False  # to the last good checkpoint
         self.curves: list[dict[str, Any]] = []
         self.spent = 0.0  # seconds of earlier runs of this trial, less those of evaluations on the way
+        self.effort = Effort(place.compile)
         self.file = place.folder / "training.pt" if place.folder else None
         state = checkpoint.load(self.file) if self.file else None
         if state is not None and state["id"] == spec.id:
@@ -170,7 +173,9 @@ class _Training:
             self._rung()
         while self.step < self.total:
             moment = Moment(self.step, self.per_epoch, self.spec.budget.epochs)
-            loss, last = self._step(moment)
+            with self.effort.watching():
+                loss, last = self._step(moment)
+            self.effort.took(",".join(sorted(last.terms)))
             self.step += 1
             if self.step % self.per_epoch == 0 or self.step == self.total:
                 self._monitor(last)
@@ -189,7 +194,10 @@ class _Training:
             if stop and self.step < self.total:
                 raise Interrupted(f"stopped at step {self.step} of {self.total}")
         self._save()
-        return Trained(self.method, self.step, self.per_epoch, self.seconds, self.curves, self._health())
+        flops = self.effort.total * parallel.world()
+        return Trained(
+            self.method, self.step, self.per_epoch, self.seconds, flops, self.curves, self._health()
+        )
 
     @property
     def seconds(self) -> float:
@@ -325,6 +333,7 @@ class _Training:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "curves": self.curves,
+                "effort": self.effort.state,
             }
             checkpoint.save(self.file, state)
         parallel.barrier()
@@ -335,6 +344,7 @@ class _Training:
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.curves = state["step"], list(state["curves"])
         self.spent, self.returned = state["seconds"], state["returned"]
+        self.effort.restore(state["effort"])
 
 
 def _joined(memos: list[Any]) -> Any:

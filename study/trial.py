@@ -22,6 +22,7 @@ from models import parallel
 from models.backbones.backbone import Backbone
 from models.method import Method
 from study import checkpoint, provenance
+from study.evaluations.cost import flops, forward_seconds
 from study.evaluations.evaluation import Subject
 from study.pretrain import (
     HERE,
@@ -130,8 +131,7 @@ def run(
     found there is continued; when training has ended the encoder is kept there as `encoder.pt`.
     """
     started = datetime.now(UTC)
-    if place.device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
+    provenance.reset_peak(place.device)
     outcome = _run(spec, root, place, watch or Watch())
     seconds = (datetime.now(UTC) - started).total_seconds()
     outcome.facts = {
@@ -199,16 +199,32 @@ def _evaluated(
     for name, value in [*health.items(), *last.items()]:
         at = {"step": trained.steps, "epoch": facts["epochs_done"]}
         trained.curves.append({**at, "name": name, "value": value})
-    throughput = trained.steps * spec.budget.batch / max(trained.seconds, 1e-9)
-    costs = {"train_seconds": trained.seconds, "pictures_per_second": throughput}
     scores += [
         {"evaluation": "trial", "metric": name, "value": value, "n": trained.steps, "step": trained.steps}
-        for name, value in costs.items()
+        for name, value in costs(spec, trained, given).items()
     ]
     if health["feature_std"] < COLLAPSED:
         reason = f"features all point one way: their spread is {health['feature_std']:.4f}, below {COLLAPSED}"
         return Outcome("collapsed", reason, scores, trained.curves, facts)
     return Outcome("done", "", scores, trained.curves, facts)
+
+
+def costs(spec: TrialSpec, trained: Trained, given: Subject) -> dict[str, float]:
+    """What the trial cost and what its encoder costs: measured always, so that any two trials can be compared
+    at equal compute. Training's seconds have no evaluations in them; operations are those of all processes."""
+    step = trained.seconds / max(trained.steps, 1)
+    images = torch.zeros(min(64, spec.budget.batch), 3, given.size, given.size, device=given.device)
+    return {
+        "train_seconds": trained.seconds,
+        "seconds_per_step": step,
+        "seconds_per_epoch": step * trained.per_epoch,
+        "pictures_per_second": spec.budget.batch / max(step, 1e-9),
+        "gflops_per_step": trained.flops / max(trained.steps, 1) / 1e9,
+        "train_tflops": trained.flops / 1e12,
+        "encoder_parameters": float(sum(p.numel() for p in given.encoder.parameters())),
+        "encoder_gflops": flops(given, images[:1]) / 1e9,
+        "encoder_images_per_second": len(images) / forward_seconds(given, images, 3),
+    }
 
 
 def features_health(given: Subject) -> dict[str, float]:

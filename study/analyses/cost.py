@@ -7,6 +7,13 @@ from study.table import Row as TrialRow
 from study.table import Tables
 
 COLUMNS = ["arm", "trials", "seconds a trial", "hours", "GPU-hours", "peak MiB", "parameters"]
+MEASURED = {  # of every trial that is done: means over the seeds
+    "s a step": "seconds_per_step",
+    "pictures/s": "pictures_per_second",
+    "training TFLOP": "train_tflops",
+    "encoder GFLOP": "encoder_gflops",
+    "encoder pictures/s": "encoder_images_per_second",
+}
 
 
 def run(tables: Tables, study: StudyView) -> Answer:
@@ -26,6 +33,9 @@ def run(tables: Tables, study: StudyView) -> Answer:
         row: Row = {"arm": arm, "trials": len(trials), "seconds a trial": statistics.mean(done).estimate}
         row |= _sums(trials) | {"parameters": _most(trials, "parameters")}
         row |= {"ids": runs.all_ids(arm), "seconds a trial.ids": runs.all_ids(arm, done=True)}
+        for column, name in MEASURED.items():
+            row[column] = statistics.mean(list(runs.values(f"trial.{name}", arm).values())).estimate
+            row[f"{column}.ids"] = runs.ids(arm)
         if metric is not None:
             row[metric] = statistics.mean(list(runs.values(metric, arm).values())).estimate
             row[f"{metric}.ids"] = runs.ids(arm)
@@ -36,8 +46,11 @@ def run(tables: Tables, study: StudyView) -> Answer:
         {"arm": "all", "trials": len(runs.trials), "seconds a trial": None, **_sums(runs.trials)}
         | {"ids": runs.all_ids()}
     )
-    columns = [*COLUMNS, *([metric, "Pareto"] if metric is not None else [])]
+    measured = [c for c in MEASURED if any(row[c] is not None for row in rows[:-1])]
+    columns = [*COLUMNS, *measured, *([metric, "Pareto"] if metric is not None else [])]
     notes = ["hours count every trial that ended, failed ones too; seconds a trial those that are done"]
+    if measured:
+        notes.append("FLOP: a multiplication and an addition are two; the encoder's is one picture's forward")
     devices = sorted({row["device"] for row in runs.trials if row["device"]})
     if len(devices) > 1:
         notes.append(f"trials ran on different devices, so seconds do not compare: {', '.join(devices)}")

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from study.effort import Operations
 from study.evaluations.evaluation import Evaluation, Score, Subject, resting
 
 
@@ -34,28 +35,31 @@ class Cost(Evaluation):
         cuda = subject.device.type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats(subject.device)
-        scores.append(Score("images_per_second", self.batch / self._seconds(subject, images), self.repeats))
+        scores.append(
+            Score(
+                "images_per_second", self.batch / forward_seconds(subject, images, self.repeats), self.repeats
+            )
+        )
         if cuda:
             peak = torch.cuda.max_memory_allocated(subject.device) / 2**20
             scores.append(Score("peak_memory_mb", peak, self.batch))
         return scores
 
-    def _seconds(self, subject: Subject, images: Tensor) -> float:
-        """The median wall time of one forward, after one that is not counted."""
-        times = []
-        for _ in range(self.repeats + 1):
-            start = time.perf_counter()
-            subject.encode(images, lambda x: subject.encoder(x).pooled)
-            if subject.device.type == "cuda":
-                torch.cuda.synchronize(subject.device)
-            times.append(time.perf_counter() - start)
-        return sorted(times[1:])[len(times[1:]) // 2]
+
+def forward_seconds(subject: Subject, images: Tensor, repeats: int) -> float:
+    """The median wall time of one forward, after one that is not counted."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        subject.encode(images, lambda x: subject.encoder(x).pooled)
+        if subject.device.type == "cuda":
+            torch.cuda.synchronize(subject.device)
+        times.append(time.perf_counter() - start)
+    return sorted(times[1:])[len(times[1:]) // 2]
 
 
 def flops(subject: Subject, images: Tensor) -> int:
     """Floating-point operations of one forward of `images`: matrix products, convolutions and attention."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, resting(subject.encoder), torch.no_grad():
+    with Operations() as counter, resting(subject.encoder), torch.no_grad():
         subject.encoder(images)
-    return int(counter.get_total_flops())
+    return counter.total

@@ -16,7 +16,6 @@ from study.run import main
 
 FILE = str(Path(__file__).with_name("shared.yaml"))
 VOLATILE = {"attempt", "seconds", "started", "finished", "peak_memory_mb", "environment"}
-TIMES = {"train_seconds", "pictures_per_second"}
 
 
 def deterministic(out: Path) -> tuple[Any, Any, Any]:
@@ -25,7 +24,7 @@ def deterministic(out: Path) -> tuple[Any, Any, Any]:
     scores = [
         (r["id"], r["evaluation"], r["metric"], r["value"], r["n"], r["step"])
         for r in table.read(out, "scores")
-        if r["metric"] not in TIMES
+        if "second" not in r["metric"]
     ]
     curves = [(r["id"], r["step"], r["name"], r["value"]) for r in table.read(out, "curves")]
     return sorted(trials, key=lambda r: r["id"]), sorted(scores), sorted(curves, key=repr)
