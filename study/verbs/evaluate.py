@@ -21,8 +21,8 @@ def run(options: argparse.Namespace) -> int:
     from study.studyfile import load
 
     space = Space(load(options.file, options.scale, options.overrides))
-    added = evaluate_later(
+    added, failed = evaluate_later(
         space, options.out, options.data, options.device, lambda line: print(line, flush=True)
     )
-    print(f"{added} trials were evaluated anew")
-    return 0
+    print(f"{added} trials were evaluated anew" + (f", {failed} could not be" if failed else ""))
+    return 1 if failed else 0
