@@ -22,6 +22,10 @@ VERBS: dict[str, tuple[str, str]] = {  # verb: the module with `add(parser)` and
         "add the evaluations that finished trials lack, without training again",
     ),
     "claims": ("study.verbs.claims", "judge the claims; exit code 5 when a gated one is not supported"),
+    "confirm": (
+        "study.verbs.confirm",
+        "run the best again with fresh seeds: how much better it looked than it is",
+    ),
     "report": ("study.verbs.report", "one HTML page of every answer, from the tables, and its twins"),
     "verify": ("study.verbs.verify", "work out every number of a report anew; exit code 1 where one differs"),
     "schema": ("study.verbs.schema", "the JSON Schema of study files, for editors"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from study import figures, frame, plots
-from study.analyses import ANALYSES, Answer, StudyView
+from study.analyses import ANALYSES, Answer, StudyView, confirmation
 from study.analyses.answer import Row
 from study.analyses.runs import Runs
 from study.plots import Figure
@@ -71,13 +71,14 @@ class Chapter:
     @cached_property
     def numbers(self) -> dict[str, Any]:
         """What a page embeds and `verify` works out anew: every number with its study, table, row and column."""
-        order = {row["id"]: i for i, row in enumerate(self.runs.trials)}
+        again = confirmation.fresh(self.tables, self.view)
+        order = {row["id"]: i for i, row in enumerate([*self.runs.trials, *again.trials])}
         return {
             "study": self.name,
             "facts": self.facts,
             "view": asdict(self.view),
             "metrics": self.runs.metrics,
-            "trials": _trials(self.runs),
+            "trials": _trials(self.runs) + _trials(again),
             "answers": {name: _numbers(answer, order) for name, answer in self.answers.items()},
             "figures": {f.name: hashlib.sha256(f.svg.encode()).hexdigest()[:16] for f in self.figures},
         }

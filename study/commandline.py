@@ -73,12 +73,12 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address", help="a running Ray cluster to join; default: RAY_ADDRESS, else this machine"
     )
-    parser.add_argument("--workers", type=_count, default=1, help="processes a trial (DDP through Ray Train)")
-    parser.add_argument("--cpus", type=_count, default=1, help="cores and threads a process; default: 1")
+    parser.add_argument("--workers", type=count, default=1, help="processes a trial (DDP through Ray Train)")
+    parser.add_argument("--cpus", type=count, default=1, help="cores and threads a process; default: 1")
     parser.add_argument(
         "--gpus", type=_share, help="GPUs a process, fractions allowed; default: 1 where there is one"
     )
-    parser.add_argument("--cores", type=_count, help="cores that a Ray on this machine may use; default: all")
+    parser.add_argument("--cores", type=count, help="cores that a Ray on this machine may use; default: all")
     parser.add_argument(
         "--save-every", type=_share, default=60.0, metavar="SECONDS", help="between checkpoints"
     )
@@ -88,7 +88,8 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channels-last", action="store_true", help="memory layout for convolutions on GPUs")
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A whole number from 1."""
     value = int(text)
     if not 1 <= value <= 100_000:
         raise argparse.ArgumentTypeError(f"must be from 1 to 100000, not {text}")

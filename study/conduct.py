@@ -42,6 +42,23 @@ class Where:
     compile: bool = False
     channels_last: bool = False
 
+    @staticmethod
+    def of(options: object) -> Where:
+        """From parsed options (see `commandline.add_where`)."""
+        o = vars(options)
+        same = (
+            "out",
+            "local",
+            "address",
+            "workers",
+            "cpus",
+            "gpus",
+            "save_every",
+            "compile",
+            "channels_last",
+        )
+        return Where(root=o["data"], at_once=o["cores"], **{name: o[name] for name in same})
+
 
 @dataclass
 class Ending:

@@ -41,19 +41,7 @@ def run_study(options: object) -> int:
     if o["dry_run"]:
         print(plan(space, o["out"]))
         return 0
-    where = Where(
-        out=o["out"],
-        root=o["data"],
-        local=o["local"],
-        address=o["address"],
-        workers=o["workers"],
-        cpus=o["cpus"],
-        gpus=o["gpus"],
-        at_once=o["cores"],
-        save_every=o["save_every"],
-        compile=o["compile"],
-        channels_last=o["channels_last"],
-    )
+    where = Where.of(options)
     print(opening(space), flush=True)
     propose = None
     if space.sampled:

@@ -64,6 +64,16 @@ class Difference:
         return sum(v > 0 for v in self.values)
 
 
+def signed(interval: Interval) -> str:
+    """A difference with its sign: `+1.2 [-0.3, +2.7]`."""
+    if interval.estimate is None:
+        return "–"
+    text = f"{interval.estimate:+.3g}"
+    if interval.low is not None and interval.high is not None:
+        text += f" [{interval.low:+.3g}, {interval.high:+.3g}]"
+    return text
+
+
 def mean(values: Sequence[float], level: float = LEVEL) -> Interval:
     """Mean with its t interval."""
     n = len(values)

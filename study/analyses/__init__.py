@@ -7,6 +7,7 @@ from study.analyses import (
     ablation,
     accounting,
     claims,
+    confirmation,
     cost,
     effects,
     importance,
@@ -27,6 +28,7 @@ ANALYSES: Mapping[str, Callable[[Tables, StudyView], Answer]] = {
     "low_data": low_data.run,
     "cost": cost.run,
     "power": power.run,
+    "confirmation": confirmation.run,
     "accounting": accounting.run,
 }
 

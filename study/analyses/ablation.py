@@ -5,7 +5,6 @@ from typing import Any
 
 from study import statistics
 from study.analyses.answer import Answer, Row, shown
-from study.analyses.question import signed
 from study.analyses.runs import Runs, StudyView
 from study.table import Tables
 
@@ -31,7 +30,11 @@ def run(tables: Tables, study: StudyView) -> Answer:
             if gap.interval.n == 0:
                 continue
             row: Row = {"arm": arm, "change": changes(runs, base, arm), "metric": metric}
-            row |= {"difference": signed(gap.interval), "n": gap.interval.n, "effect size": gap.effect_size}
+            row |= {
+                "difference": statistics.signed(gap.interval),
+                "n": gap.interval.n,
+                "effect size": gap.effect_size,
+            }
             row |= {"wins": f"{gap.wins}/{gap.interval.n}", "p": gap.p, "p_exact": gap.p_exact}
             row |= {"estimate": gap.interval.estimate, "low": gap.interval.low, "high": gap.interval.high}
             part.append(row | {"ids": runs.ids(arm, base)})

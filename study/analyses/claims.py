@@ -5,7 +5,6 @@ from typing import Any
 from study import statistics
 from study.analyses.answer import Answer, Row
 from study.analyses.contrast import between
-from study.analyses.question import signed
 from study.analyses.runs import Runs, StudyView, matches
 from study.freeze import post_hoc
 from study.table import Tables
@@ -55,7 +54,7 @@ def _row(runs: Runs, claim: dict[str, Any]) -> Row:
     }
     row |= {"difference": gap.interval.estimate, "low": gap.interval.low, "high": gap.interval.high}
     row |= {"p_exact": gap.p_exact, "effect_size": gap.effect_size, "wins": gap.wins}
-    row["a - b"] = signed(gap.interval) if gap.interval.n else None
+    row["a - b"] = statistics.signed(gap.interval) if gap.interval.n else None
     row["agrees"], row["p"] = _test(values, expect, margin)
     sd, n = gap.interval.sd, gap.interval.n
     if sd:  # without any spread nothing is known of how small a difference would be seen

@@ -8,7 +8,6 @@ from typing import Any
 from study import statistics
 from study.analyses.answer import Answer, Row
 from study.analyses.contrast import Contrast, mean_of, over
-from study.analyses.question import signed
 from study.analyses.runs import Configuration, Runs, StudyView
 from study.table import Tables
 
@@ -116,6 +115,12 @@ def _row(runs: Runs, contrast: Contrast, names: Row) -> list[Row]:
     gap = contrast.difference
     if gap.interval.n == 0:
         return []
-    row = {**names, "effect": signed(gap.interval), "n": gap.interval.n, "cells": contrast.pairs, "p": gap.p}
+    row = {
+        **names,
+        "effect": statistics.signed(gap.interval),
+        "n": gap.interval.n,
+        "cells": contrast.pairs,
+        "p": gap.p,
+    }
     row["ids"] = runs.ids(*contrast.points)
     return [row | {"estimate": gap.interval.estimate, "low": gap.interval.low, "high": gap.interval.high}]

@@ -8,7 +8,6 @@ from typing import Any
 
 from study import statistics
 from study.analyses.answer import Answer, Row
-from study.analyses.question import signed
 from study.analyses.runs import Runs, StudyView, label
 from study.table import Tables
 
@@ -39,7 +38,10 @@ def run(tables: Tables, study: StudyView) -> Answer:
             row["ids"] = runs.ids(behind.get((arm, metric, fraction), arm))
             if fraction in reference:
                 gap = statistics.paired(curve[fraction], reference[fraction]).interval
-                row |= {"difference": signed(gap) if gap.n else None, "difference.estimate": gap.estimate}
+                row |= {
+                    "difference": statistics.signed(gap) if gap.n else None,
+                    "difference.estimate": gap.estimate,
+                }
             if full and mean.estimate is not None:
                 row["of full"] = mean.estimate / full
             rows.append(row)
@@ -105,7 +107,9 @@ def _against(arm: str, metric: str, curve: Curve, reference: Curve, higher: bool
     if len(shared) > 1 and seeds:
         areas = [_area(shared, [curve[f][s] - reference[f][s] for f in shared]) for s in seeds]
         gap = statistics.mean(areas)
-        notes.append(f"{arm}, {metric}: mean difference over log fraction {signed(gap)} (n={gap.n})")
+        notes.append(
+            f"{arm}, {metric}: mean difference over log fraction {statistics.signed(gap)} (n={gap.n})"
+        )
     reached = [_reach(curve, reference[max(reference)][seed], seed, higher) for seed in seeds]
     if reached and all(f is not None for f in reached):
         ratio = statistics.mean([math.log(f / max(reference)) for f in reached if f is not None])

@@ -53,21 +53,11 @@ def _cells(runs: Runs, metric: str, arm: str) -> Row:
     cells |= {f"{metric}.n": mean.n, f"{metric}.values": values}
     if runs.baseline is not None and arm != runs.baseline:
         gap = statistics.paired(values, runs.values(metric, runs.baseline))
-        cells[f"{metric}: difference"] = signed(gap.interval) if gap.interval.n else None
+        cells[f"{metric}: difference"] = statistics.signed(gap.interval) if gap.interval.n else None
         cells |= {f"{metric}.difference": gap.interval.estimate, f"{metric}.difference.low": gap.interval.low}
         cells |= {f"{metric}.difference.high": gap.interval.high, f"{metric}.difference.n": gap.interval.n}
         cells |= {f"{metric}.p": gap.p, f"{metric}: difference.ids": runs.ids(arm, runs.baseline)}
     return cells
-
-
-def signed(interval: statistics.Interval) -> str:
-    """A difference with its sign: `+1.2 [-0.3, +2.7]`."""
-    if interval.estimate is None:
-        return "–"
-    text = f"{interval.estimate:+.3g}"
-    if interval.low is not None and interval.high is not None:
-        text += f" [{interval.low:+.3g}, {interval.high:+.3g}]"
-    return text
 
 
 def _published(printed: Sequence[Row], runs: Runs, metric: str, arm: str) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from known import Store, groups
+from stored import stored
 
 from study import figures, report, table, twins
 from study.__main__ import main
@@ -61,19 +62,6 @@ def parsed(page: str) -> Balance:
     balance.feed(page)
     assert balance.open == []
     return balance
-
-
-def stored(out: Path, store: Store, study: str) -> None:
-    """The store as Parquet, with a loss curve a trial."""
-    for row in store.trials:
-        trial = {k: v for k, v in row.items() if k != "attempt"} | {"study": study}
-        scores = [
-            {k: v for k, v in s.items() if k not in ("id", "attempt")}
-            for s in store.scores
-            if s["id"] == row["id"]
-        ]
-        curves = [{"step": step, "epoch": step / 2, "name": "loss", "value": 5.0 - step} for step in range(5)]
-        table.record(out, trial, scores, curves)
 
 
 def test_a_page_of_its_own(tmp_path: Path) -> None:
