@@ -42,6 +42,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("code", "string", "", "digest of the code that ran"),
         Column("environment", "json", "JSON", "versions of the packages and the machine's description"),
         Column("data_fingerprint", "string", "", "digest of the pictures and labels that were used"),
+        Column(
+            "corrupt", "json", "JSON", "pictures that could not be decoded and why; others stood for them"
+        ),
         Column("subset", "list of int32", "index", "pictures of the training split that were used"),
     ),
     "scores": (

@@ -58,10 +58,11 @@ def evaluate_later(space: Space, out: Path, root: Path, device: str, say: Say) -
                 failed += 1
                 continue
             step = next((r["step"] for r in old if r["evaluation"] == "trial"), 0)
+            corrupt = dict(row.get("corrupt") or {})
             try:
                 data = load(spec.data, root.expanduser())
                 given = subject(spec, data, encoder.to(device), Place(device=device))
-                new = evaluate(spec, given, step, root, wanted)
+                new = evaluate(spec, given, step, root, wanted, corrupt)
             except (DataError, ValueError, RuntimeError) as error:
                 say(f"{name}: not evaluated: {str(error).splitlines()[0]}")
                 failed += 1
@@ -72,7 +73,7 @@ def evaluate_later(space: Space, out: Path, root: Path, device: str, say: Say) -
             curves = [
                 _bare(r) for r in table.read(out, "curves", space.settings.study) if r["id"] == row["id"]
             ]
-            table.record(out, {**_bare(row), "id": row["id"], "spec": whole}, [*old, *new], curves)
+            table.record(out, {**_bare(row), "id": row["id"], "spec": whole, "corrupt": corrupt or None}, [*old, *new], curves)
         say(f"{name}: {', '.join(sorted(wanted))}")
         added += 1
     return added, failed

@@ -75,11 +75,17 @@ def subject(spec: TrialSpec, data: Dataset, encoder: Backbone, place: Place) -> 
 
 
 def evaluate(
-    spec: TrialSpec, given: Subject, step: int, root: Path, only: set[str] | None = None
+    spec: TrialSpec,
+    given: Subject,
+    step: int,
+    root: Path,
+    only: set[str] | None = None,
+    corrupt: dict[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Every evaluation of the spec (or those labelled in `only`), as rows of the table `scores`.
 
     Those with data of their own are made set by set, each set's features held while it is their turn.
+    corrupt: receives the pictures that could not be decoded, and why.
     """
     wanted = [e for e in spec.evaluate if only is None or e.label in only]
     sets = dict.fromkeys(e.data for e in wanted)
@@ -92,6 +98,8 @@ def evaluate(
             for score in evaluation.run(before):
                 at = step if score.step is None else score.step
                 rows.append({**named, "metric": score.metric, "value": score.value, "n": score.n, "step": at})
+        if corrupt is not None:
+            corrupt |= before.dataset.corrupt
     return rows
 
 
@@ -163,7 +171,8 @@ def _run(spec: TrialSpec, root: Path, place: Place, watch: Watch) -> Outcome:
     except Diverged as error:
         return Outcome("diverged", str(error))
     except Pruned as error:
-        return Outcome("pruned", str(error), [], error.curves, {**facts, "epochs_done": error.epochs})
+        facts |= {"epochs_done": error.epochs, "corrupt": data.corrupt or None}
+        return Outcome("pruned", str(error), [], error.curves, facts)
     except torch.OutOfMemoryError as error:
         return Outcome("failed", _memory(spec, error))
     except RuntimeError as error:
@@ -189,11 +198,14 @@ def _evaluated(
             {"id": spec.id, "step": trained.steps, "encoder": encoder.state_dict()},
         )
     given = subject(spec, data, encoder, place)
+    corrupt: dict[str, str] = {}
     try:
         health = features_health(given)
-        scores = evaluate(spec, given, trained.steps, root)
+        scores = evaluate(spec, given, trained.steps, root, None, corrupt)
     except (RuntimeError, ValueError, DataError) as error:
-        return Outcome("failed", f"evaluation: {_short(error)}", [], trained.curves, facts)
+        why = str(error) if isinstance(error, DataError) else _short(error)
+        return Outcome("failed", f"evaluation: {why}", [], trained.curves, facts)
+    facts["corrupt"] = {**data.corrupt, **corrupt} or None
     watched = {e.label for e in spec.evaluate if e.every is not None}
     last = curve_values([row for row in scores if row["evaluation"] in watched], trained.steps)
     for name, value in [*health.items(), *last.items()]:

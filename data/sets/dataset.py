@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -27,12 +28,14 @@ class Split(ABC):
     native: the pictures' shorter side in pixels (the median where they differ).
     fingerprint: 16 hex digits of the content and the labels; recorded with every result.
     held: uint8 (N, 3, H, W) where all pictures are of one size and fit into memory, else None.
+    corrupt: pictures found so far that cannot be decoded, by file, and why; others stand for them.
     """
 
     labels: Tensor
     native: int
     fingerprint: str
     held: Tensor | None = None
+    corrupt: Mapping[str, str] = MappingProxyType({})
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,13 +52,20 @@ class Split(ABC):
 class HeldSplit(Split):
     """Pictures of one size, kept in memory. held: uint8 (N, 3, H, W); labels: int64 (N,)."""
 
-    def __init__(self, held: Tensor, labels: Tensor, fingerprint: str | None = None) -> None:
+    def __init__(
+        self,
+        held: Tensor,
+        labels: Tensor,
+        fingerprint: str | None = None,
+        corrupt: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         if len(held) != len(labels):
             raise DataError(
                 f"{len(held)} pictures but {len(labels)} labels: the set is damaged; load it anew"
             )
         self.held: Tensor = held
         self.labels = labels
+        self.corrupt = corrupt
         self.native = min(held.shape[2:])
         self.fingerprint = fingerprint or digest(held.contiguous().numpy(), labels.contiguous().numpy())
 
@@ -75,6 +85,11 @@ class Dataset:
     test: Split
     classes: int
     native: int
+
+    @property
+    def corrupt(self) -> dict[str, str]:
+        """Pictures of both splits, found so far, that cannot be decoded: why, by file."""
+        return {**self.train.corrupt, **self.test.corrupt}
 
 
 class SetSpec(Spec):

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from data.sets.dataset import DataError, Dataset, HeldSplit, SetSpec, Split, digest
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-KEPT = 2**30  # bytes: a split that decodes to less is decoded once and kept
-PROBED = 64  # pictures of a split whose sizes are read to learn its native side
+from data.sets import overlap
+from data.sets.dataset import DataError, Dataset, SetSpec, Split
+from data.sets.files import SUFFIXES, FolderSplit, below
 
 
 class Folder(SetSpec):
@@ -82,112 +74,19 @@ def load(path: Path, classes: int | None = None) -> Dataset:
             f"{test} has a class {strange[0]!r} that {train} lacks: add it there or remove it here"
         )
     splits = _split(train, names), _split(test, names)
+    overlap.refuse(*splits, path)
     return Dataset(*splits, len(names), splits[0].native)
 
 
 def _split(path: Path, names: list[str]) -> Split:
     found = [
-        (f"{name}/{file}", size, label)
+        (f"{name}/{file}", length, label)
         for label, name in enumerate(names)
-        for file, size in sorted(_files(path / name))
+        for file, length in sorted(below(path / name))
     ]
     if not found:
         raise DataError(
             f"{path} holds no pictures: put files ({' '.join(sorted(SUFFIXES))}) into its class folders"
         )
-    split = FolderSplit(path, [f for f, _, _ in found], [s for _, s, _ in found], [c for _, _, c in found])
+    split = FolderSplit(path, [f for f, _, _ in found], [n for _, n, _ in found], [c for _, _, c in found])
     return split.hold() or split
-
-
-def _files(folder: Path) -> Iterator[tuple[str, int]]:
-    """Names below `folder` and their sizes in bytes."""
-    if not folder.is_dir():
-        return
-    for entry in os.scandir(folder):
-        if entry.is_dir():
-            yield from ((f"{entry.name}/{file}", size) for file, size in _files(Path(entry.path)))
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-            yield entry.name, entry.stat().st_size
-
-
-class FolderSplit(Split):
-    """Files under `path`, decoded by threads when read; a small split's pictures are kept.
-
-    The fingerprint is of the relative names, sizes in bytes and labels: reading a million files for a
-    checksum would cost more than an epoch.
-    """
-
-    def __init__(self, path: Path, files: list[str], lengths: list[int], labels: list[int]) -> None:
-        self.path = path
-        self.files = files
-        self.labels = torch.tensor(labels)
-        self.fingerprint = digest(*(f"{f} {n} {c}" for f, n, c in zip(files, lengths, labels)))
-        self._sizes = torch.zeros(len(files), 2, dtype=torch.int64)  # 0: not yet known
-        probed = self.sizes(torch.linspace(0, len(files) - 1, min(PROBED, len(files))).long())
-        self.native = int(probed.amin(1).median())
-        self._even = bool((probed == probed[0]).all())
-        small = float(probed.prod(1).float().mean()) * 3 * len(files) <= KEPT
-        self._kept: list[Tensor | None] | None = [None] * len(files) if small else None
-
-    def hold(self) -> HeldSplit | None:
-        """The same pictures as one tensor, where they are small and all of one size."""
-        if self._kept is None or not self._even:
-            return None
-        pictures = self.read(range(len(self)))
-        if any(picture.shape != pictures[0].shape for picture in pictures):
-            return None
-        return HeldSplit(torch.stack(pictures), self.labels, self.fingerprint)
-
-    def read(self, indices: Sequence[int] | Tensor) -> list[Tensor]:
-        wanted = [int(i) for i in indices]
-        return (
-            list(_pool().map(self._picture, wanted))
-            if len(wanted) > 1
-            else [self._picture(i) for i in wanted]
-        )
-
-    def sizes(self, indices: Sequence[int] | Tensor) -> Tensor:
-        wanted = torch.as_tensor(indices)
-        unknown = [int(i) for i in wanted if not self._sizes[i, 0]]
-        for i, size in zip(unknown, _pool().map(self._size, unknown)):
-            self._sizes[i] = torch.tensor(size)
-        return self._sizes[wanted]
-
-    def _picture(self, i: int) -> Tensor:
-        kept = self._kept[i] if self._kept is not None else None
-        if kept is None:
-            kept = decode(self.path / self.files[i])
-            if self._kept is not None:
-                self._kept[i] = kept
-        return kept
-
-    def _size(self, i: int) -> tuple[int, int]:
-        from PIL import Image
-
-        file = self.path / self.files[i]
-        try:
-            with Image.open(file) as picture:
-                return picture.height, picture.width
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise _broken(file, error) from error
-
-
-def decode(file: Path) -> Tensor:
-    """One picture: uint8 (3, H, W), stored channels last. Raises DataError where it cannot be decoded."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as picture:
-            pixels = np.array(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _broken(file, error) from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def _broken(file: Path, error: Exception) -> DataError:
-    return DataError(f"{file} cannot be decoded ({error}): restore the file or remove it")
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
