@@ -73,7 +73,12 @@ def evaluate_later(space: Space, out: Path, root: Path, device: str, say: Say) -
             curves = [
                 _bare(r) for r in table.read(out, "curves", space.settings.study) if r["id"] == row["id"]
             ]
-            table.record(out, {**_bare(row), "id": row["id"], "spec": whole, "corrupt": corrupt or None}, [*old, *new], curves)
+            table.record(
+                out,
+                {**_bare(row), "id": row["id"], "spec": whole, "corrupt": corrupt or None},
+                [*old, *new],
+                curves,
+            )
         say(f"{name}: {', '.join(sorted(wanted))}")
         added += 1
     return added, failed
