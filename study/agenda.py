@@ -40,7 +40,7 @@ class Agenda:
 
     done: status by id of what the tables already hold; those are not run again, but their numbers are told to
     the search. numbers: id to {evaluation.metric: value}. afterwards: called once, when all else has ended,
-    for trials that follow from it.
+    for trials that follow from it. there: whether what a trial starts from still stands.
     """
 
     def __init__(
@@ -51,17 +51,20 @@ class Agenda:
         propose: Callable[[Space, Cell], Proposer] | None = None,
         limit: int | None = None,
         afterwards: Callable[[], Sequence[Trial]] | None = None,
+        there: Callable[[Trial], bool] = lambda trial: True,
     ) -> None:
         self.space = space
         self.done = dict(done)
         self.numbers = numbers
         self.limit = limit
         self.afterwards = afterwards
-        self.added = 0  # trials that came afterwards
+        self.there = there
+        self.added = 0  # trials that came afterwards, or run once more
         self.closed = False  # nothing new is begun
         self.begun = 0
         self.kept = 0  # found finished in the tables
         self._running: dict[str, list[Block | None]] = {}
+        self._again: set[str] = set()  # run once more: what others start from is gone
         self._fixed: deque[Trial] = deque()
         seen: set[str] = set()
         for trial in space.fixed():
@@ -96,15 +99,44 @@ class Agenda:
             if self.limit is not None and self.begun >= self.limit:
                 self.closed = True
                 return None
-            if self._fixed:
-                return self._begin(self._fixed.popleft(), None)
+            trial = self._take()
+            if trial is not None:
+                return self._begin(trial, None)
             self.take_up()
-            block = next((b for b in self._open if b.waiting), None)
+            block = next((b for b in self._open if b.waiting and self._may_start(b.waiting[0])), None)
             if block is not None:
                 return self._begin(block.waiting.popleft(), block)
-            if not self._fixed:
+            if not any(self._may_start(trial) for trial in tuple(self._fixed)):
                 return None
         return None
+
+    def _take(self) -> Trial | None:
+        """The first of the fixed trials that may start."""
+        for i, trial in enumerate(tuple(self._fixed)):
+            waiting = len(self._fixed)
+            if self._may_start(trial):
+                del self._fixed[i]
+                return trial
+            if len(self._fixed) > waiting:  # what it starts from has been put in front
+                return self._take()
+        return None
+
+    def _may_start(self, trial: Trial) -> bool:
+        """Whether what it starts from has ended. However that ended: where nothing is left to start from, the
+        trial fails and says so. What stands in the tables, but not in the store, is put in front."""
+        source = trial.source
+        if source is None:
+            return True
+        if source.id in self._running:
+            return False
+        status = self.done.get(source.id)
+        if status == "done" and source.id not in self._again and not self.there(trial):
+            self._again.add(source.id)
+            self.done.pop(source.id)
+            self.added += 1
+            self._fixed.appendleft(source)
+            return False
+        return status in FINAL or all(source.id != waiting.id for waiting in self._fixed)
 
     def take_up(self) -> None:
         """Pass over what stands already, up to the first sampled trial that has to be run."""
@@ -116,7 +148,7 @@ class Agenda:
         if self.afterwards and not self._running and not self._left:
             follow, self.afterwards = self.afterwards, None
             self._fixed.extend(follow())
-            self.added = len(self._fixed)
+            self.added += len(self._fixed)
 
     def _skim(self, block: Block) -> None:
         while block.waiting and (status := self.done.get(block.waiting[0].id)) in FINAL:

@@ -72,6 +72,8 @@ def dimensions_of(source: Source) -> list[Dimension]:
     for key in search:
         place, value = search.at[key], search[key]
         what = key_problem(key, source)
+        if not what and key.partition(".")[0] == "start":
+            what = "what a trial starts from cannot be sampled; put it in the grid"
         if not what and key in (source.blocks.get("grid") or {}):
             what = "is in the grid and in the search; keep one"
         if not what and (not isinstance(value, Block) or len(value) != 1):

@@ -31,7 +31,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("spec", "json", "JSON", "the whole resolved spec"),
         Column("axes", "json", "JSON", "the parameters that vary in this study, and their values here"),
         Column("epochs_planned", "double", "epochs", "length of the planned training"),
-        Column("epochs_done", "double", "epochs", "length of the training that was done"),
+        Column("epochs_done", "double", "epochs", "length of the training that this trial did"),
         Column("seconds", "double", "s", "wall time of training and evaluations"),
         Column("device", "string", "", "device the trial ran on, such as cpu or the accelerator's name"),
         Column("workers", "int32", "count", "processes that trained together, one device each"),

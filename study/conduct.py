@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from study import guard, perform, rungs, table
+from study import guard, perform, rungs, sources, table
 from study.agenda import FINAL, Agenda, Proposer
 from study.cells import Cell
 from study.freeze import freeze
@@ -24,6 +24,7 @@ from study.space import Space, Trial
 
 EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_NO_TRIAL = 130, 143, 1
 LEAST_DISK = 64 << 20
+SMALL = 16 << 20  # bytes of a state that others may start from, kept though no arm of the study does
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Conductor:
         self.trials: dict[str, Trial] = {}
         self.numbers: dict[str, dict[str, float]] = {}
         self.refused: Mistakes | OSError | None = None  # why the search proposes nothing more
+        self.keep: dict[str, list[int]] = {}  # epochs of an arm that others start from
         self.full: set[str] = set()  # stopped trials that the guard trains in full
 
     def run(self) -> Ending:
@@ -126,6 +128,10 @@ class Conductor:
         for row in table.read(self.out, "scores", columns=["id", "evaluation", "metric", "value"]):
             self._number(row)
         settings = self.space.settings
+        self.keep = sources.kept(self.space)
+        ended = {identity for identity, status in standing.items() if status in FINAL}
+        if absent := list(sources.absent(self.space, self.out, ended)):
+            raise Mistakes(absent)
         agenda = Agenda(
             self.space,
             standing,
@@ -133,6 +139,7 @@ class Conductor:
             self.propose,
             settings.budget.trials,
             self._guarded if settings.scheduler.name != "none" else None,
+            lambda trial: sources.there(self.out, trial),
         )
         self._adopt(standing)
         agenda.take_up()
@@ -225,6 +232,7 @@ class Conductor:
         how: dict[str, Any] = {"device": device, "workers": workers, "save_every": where.save_every}
         how |= {"compile": where.compile, "channels_last": where.channels_last}
         how["extra"] = {} if trial.id in self.full else rungs.extra(self.space, trial)
+        how["extra"] |= {"keep": self.keep.get(trial.arm, []), "small": 0 if trial.point else SMALL}
         return perform.task_of(trial, self.name, self.out, self.root, **how)
 
     def _guarded(self) -> list[Trial]:

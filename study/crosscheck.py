@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from data import views as recipes
 from study.spec import TrialSpec
+from study.start import TIMM
 
 Found = tuple[tuple[str | int, ...], str]  # the key to blame, and a sentence with both values
 
@@ -74,6 +75,8 @@ def _devices(spec: TrialSpec) -> Iterator[Found]:
 
 def _schedule(spec: TrialSpec) -> Iterator[Found]:
     epochs, optim = spec.budget.epochs, spec.optim
+    if not epochs:  # only evaluated
+        return
     if optim.warmup > epochs:
         default = "" if "warmup" in optim.model_fields_set else f", {optim.name}'s default,"
         yield ("optim", "warmup"), f"{optim.warmup:g} epochs{default} are more than budget.epochs {epochs}"
@@ -154,6 +157,19 @@ def _labels(spec: TrialSpec) -> Iterator[Found]:
         yield ("method", "classes"), f"must be the {known} classes of {spec.data.name}, not {classes}"
 
 
+def _start(spec: TrialSpec) -> Iterator[Found]:
+    if spec.start is None:
+        if not spec.budget.epochs:
+            what = "must be at least 1, not 0 (0 needs a `start`, such as {name: random}, to be evaluated as it is)"
+            yield ("budget", "epochs"), what
+        return
+    if spec.start.name == "random" and spec.budget.epochs:
+        what = f"random weights are what every training starts from: budget.epochs is {spec.budget.epochs}, not 0"
+        yield ("start", "name"), what
+    if spec.start.name == "timm" and spec.backbone.name not in TIMM:
+        yield ("start", "name"), f"timm has no {spec.backbone.name}; it has {', '.join(TIMM)}"
+
+
 def _evaluations(spec: TrialSpec) -> Iterator[Found]:
     labels = [evaluation.label for evaluation in spec.evaluate]
     shape = shape_of(spec.backbone)
@@ -180,6 +196,7 @@ CHECKS: tuple[Callable[[TrialSpec], Iterator[Found]], ...] = (
     _views,
     _sizes,
     _labels,
+    _start,
     _evaluations,
 )
 

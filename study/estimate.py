@@ -16,6 +16,7 @@ from typing import Any
 from data.views import plan as views_of
 from study.crosscheck import shape_of
 from study.spec import TrialSpec, digest, from_json
+from study.start import TrialStart
 
 UNKNOWN_PICTURES = 10_000  # a folder's, which would have to be read
 
@@ -98,8 +99,9 @@ class Costs:
 
 
 def _likeness(spec: Mapping[str, Any]) -> str:
-    """The same for trials that differ in their seed only."""
-    return digest({k: v for k, v in spec.items() if k != "seed"})
+    """The same for trials that differ in their seed only, and in the trial of that seed that they start from."""
+    start = {k: v for k, v in (spec.get("start") or {}).items() if k != "id"}
+    return digest({**{k: v for k, v in spec.items() if k != "seed"}, "start": start})
 
 
 def _spec(spec: Mapping[str, Any]) -> TrialSpec | None:
@@ -119,12 +121,15 @@ def pictures(data: Any) -> int:
 
 def modelled(spec: TrialSpec, device: str = "cpu") -> float:
     """Seconds of a trial by the stored costs."""
+    epochs = spec.budget.epochs
+    if isinstance(spec.start, TrialStart) and spec.start.schedule == "continue":
+        epochs -= min(epochs, spec.start.epoch or 0)
     train = max(spec.budget.batch, round(pictures(spec.data) * spec.data.fraction))
-    steps = train // spec.budget.batch * spec.budget.epochs
+    steps = train // spec.budget.batch * epochs
     total = steps * step_seconds(spec, device)
     evaluations = 0.0
     for evaluation in spec.evaluate:
-        times = math.ceil(spec.budget.epochs / (evaluation.every or spec.budget.epochs))
+        times = math.ceil(epochs / (evaluation.every or epochs)) if epochs else 1
         evaluations += times * _evaluation(spec, evaluation, device)
     return 0.5 + total + evaluations
 

@@ -126,7 +126,15 @@ def perform(task: Task, stopped: Callable[[], bool] | None = None) -> tuple[str,
         if first:
             _tell(task, 0, 0, float("nan"), 0.0)
         watch = Watch(stop=lambda: stop.exists() or bool(stopped and stopped()), tell=tell)
-        place = Place(task.device, task.folder, task.save_every, task.compile, task.channels_last)
+        place = Place(
+            task.device,
+            task.folder,
+            task.save_every,
+            task.compile,
+            task.channels_last,
+            tuple(task.extra.get("keep", ())),
+            task.extra.get("small", 0),
+        )
         spec = from_json(task.spec)
         rungs.hang(watch, task, spec, place)
         try:

@@ -24,6 +24,7 @@ from models import backbones, methods, parallel
 from models.health import rank_me, spread
 from models.method import Batch, Method, Moment, Step
 from study import checkpoint, optim
+from study import start as beginning
 from study.effort import Effort
 from study.spec import TrialSpec
 
@@ -67,6 +68,10 @@ class Place:
     save_every: float = 60.0  # seconds
     compile: bool = False
     channels_last: bool = False
+    # Epochs after which the whole state is left in the folder for others to start from; that of the end is left
+    # anyway up to `small` bytes.
+    keep: tuple[int, ...] = ()
+    small: int = 0
 
 
 HERE = Place()
@@ -96,7 +101,8 @@ class Trained:
     """What training left: the method, its curves, and how long it took without evaluations on the way."""
 
     method: Method
-    steps: int
+    steps: int  # as schedules count them
+    done: int  # of them by this trial: those before belong to what it started from
     per_epoch: int
     seconds: float
     flops: float  # of all steps and processes; see study/effort.py
@@ -141,7 +147,7 @@ class _Training:
         self.plan = views.plan(spec.views)
         self.every = max(1, self.total // CURVE_POINTS)
         self.rungs = self.watch.rungs(self.total)
-        self.step = 0
+        self.step = self.first = 0
         self.bad = 0  # non-finite losses in a row
         self.returned = False  # to the last good checkpoint
         self.curves: list[dict[str, Any]] = []
@@ -151,8 +157,19 @@ class _Training:
         state = checkpoint.load(self.file) if self.file else None
         if state is not None and state["id"] == spec.id:
             self._restore(state)
+        elif spec.start is not None:
+            self.step = self.first = self._begun(beginning.begin(self.method, spec.start, place.folder))
         self.started = time.monotonic()
         self.network: nn.Module = self._wrapped()
+
+    def _begun(self, epoch: int) -> int:
+        """The first step of a training that goes on after `epoch`."""
+        epochs = self.spec.budget.epochs
+        if epochs and epoch >= epochs:
+            raise ValueError(
+                f"start: budget.epochs {epochs} is no more than the {epoch} that were trained there"
+            )
+        return min(epoch, epochs) * self.per_epoch
 
     def _wrapped(self) -> nn.Module:
         network: nn.Module = self.method
@@ -177,6 +194,8 @@ class _Training:
                 loss, last = self._step(moment)
             self.effort.took(",".join(sorted(last.terms)))
             self.step += 1
+            if self.step < self.total and self.step % self.per_epoch == 0:
+                self._keep(self.step // self.per_epoch, 0)
             if self.step % self.per_epoch == 0 or self.step == self.total:
                 self._monitor(last)
             if self.step % self.per_epoch == 0 and self.step < self.total:
@@ -194,9 +213,17 @@ class _Training:
             if stop and self.step < self.total:
                 raise Interrupted(f"stopped at step {self.step} of {self.total}")
         self._save()
+        self._keep(self.spec.budget.epochs, self.place.small if self.total else 0)
         flops = self.effort.total * parallel.world()
         return Trained(
-            self.method, self.step, self.per_epoch, self.seconds, flops, self.curves, self._health()
+            self.method,
+            self.step,
+            self.step - self.first,
+            self.per_epoch,
+            self.seconds,
+            flops,
+            self.curves,
+            self._health(),
         )
 
     @property
@@ -317,7 +344,15 @@ class _Training:
         self.spent -= time.monotonic() - started
         if ends:
             self._save()
-            raise Pruned(why or "stopped at a rung", self.step / self.per_epoch, self.curves)
+            raise Pruned(why or "stopped at a rung", (self.step - self.first) / self.per_epoch, self.curves)
+
+    def _keep(self, epoch: int, small: int) -> None:
+        """Leave the state for trials that start from here."""
+        if self.place.folder is None or parallel.rank() != 0:
+            return
+        size = sum(t.numel() * t.element_size() for t in self.method.state_dict().values()) if small else 1
+        if epoch in self.place.keep or size <= small:
+            beginning.keep(self.place.folder, self.spec.id, self.method, epoch, self.spec.budget.epochs)
 
     def _save(self) -> None:
         if self.file is None or self.bad:
@@ -326,6 +361,7 @@ class _Training:
             state = {
                 "id": self.spec.id,
                 "step": self.step,
+                "first": self.first,
                 "bad": self.bad,
                 "returned": self.returned,
                 "seconds": self.seconds,
@@ -343,6 +379,7 @@ class _Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.curves = state["step"], list(state["curves"])
+        self.first = state.get("first", 0)
         self.spent, self.returned = state["seconds"], state["returned"]
         self.effort.restore(state["effort"])
 

@@ -62,7 +62,7 @@ def mistakes(
     found: dict[tuple[Any, ...], list[str]] = {}
     places: dict[tuple[Any, ...], Place] = {}
     for item in error.errors(include_url=False):
-        path = _path(value, item["loc"])
+        path = _path(value, item["loc"], item["type"] == "missing")
         if item["type"] == "union_tag_invalid":
             path = (*path, "name")
         whole = item["type"] not in ("extra_forbidden", "missing")
@@ -87,8 +87,9 @@ def _joined(whats: list[str]) -> str:
     return whats[0]
 
 
-def _path(value: Any, loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A pydantic location without the tags of unions: only what the file has, and a missing last key."""
+def _path(value: Any, loc: tuple[Any, ...], missing: bool) -> tuple[Any, ...]:
+    """A pydantic location without the tags of unions: only what the file has, and a missing last key (which is
+    never a tag, though it may be spelt as one)."""
     path: list[Any] = []
     for i, part in enumerate(loc):
         last = i == len(loc) - 1
@@ -96,7 +97,7 @@ def _path(value: Any, loc: tuple[Any, ...]) -> tuple[Any, ...]:
             if part in value:
                 path.append(part)
                 value = value[part]
-            elif last and isinstance(part, str) and not _tag(part, value):
+            elif last and isinstance(part, str) and (missing or not _tag(part, value)):
                 path.append(part)
         elif isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
             path.append(part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +16,9 @@ from study.document import Block, Items, located, place_of, plain
 from study.mistake import Mistake, Mistakes, Place, choices, nearest
 from study.reading import read, shown
 from study.spec import BLOCKS, EvaluationSpec, TrialSpec
+from study.start import digest
 from study.studyfile import Source, merge
+from study.weights import StartError
 
 
 def of_blocks(blocks: Block) -> list[Mistake]:
@@ -46,6 +49,7 @@ def of_blocks(blocks: Block) -> list[Mistake]:
 def check_base(base: Block) -> None:
     """Every block of the base is a block: what is looked up in it by name must not be a word or a list."""
     wrong = [key for key in base if key in BLOCKS and not isinstance(base[key], Block)]
+    wrong = [key for key in wrong if key != "start" or base[key] is not None]
     what = "must be a block of keys with a `name`"
     found = [Mistake(base.values_at[key], f"base.{key}", f"{what}, not {shown(base[key])}") for key in wrong]
     if found:
@@ -76,6 +80,8 @@ def resolve(template: Block, seed: int) -> TrialSpec:
     _views(block)
     block.put("evaluate", _evaluations(block.get("evaluate")), block.at.get("evaluate", block.place))
     block.put("seed", seed, block.place)
+    if isinstance(block.get("start"), Block):
+        block.put("start", _with_digest(block["start"]), block.at["start"], block.values_at["start"])
     spec = read(TrialSpec, block, template.place)
     found = [
         Mistake(place_of(block, path, template.place, True), ".".join(map(str, path)), what)
@@ -109,6 +115,21 @@ def _views(block: Block) -> None:
 
 def _name(block: Any) -> Any:
     return block.get("name") if isinstance(block, Block) else None
+
+
+def _with_digest(start: Block) -> Block:
+    """A start from a file with the file's whole path, and what is in it. Raises Mistakes."""
+    path = start.get("path")
+    if start.get("name") != "file" or not isinstance(path, str) or not path or start.get("digest"):
+        return start
+    place = start.values_at["path"]
+    whole = (Path(place.file).parent / Path(path).expanduser()).resolve()
+    try:
+        content = digest(whole)
+    except StartError:
+        near = nearest(whole.name, [p.name for p in whole.parent.glob("*")])
+        raise Mistakes([Mistake(place, "start.path", f"there is no file {whole}.{near}")]) from None
+    return merge(start, located({"path": str(whole), "digest": content}, place))
 
 
 def _evaluations(value: Any) -> Any:

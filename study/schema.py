@@ -75,7 +75,10 @@ def schema() -> dict[str, Any]:
 
 def _block(ref: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """A block of a trial that may be partial: a name chooses the keys; without one, those of any member."""
-    if "oneOf" in ref or "anyOf" in ref:
+    if "anyOf" in ref:  # a block that may be null
+        some = next(one for one in ref["anyOf"] if one.get("type") != "null")
+        return {"anyOf": [_block(some, definitions), {"type": "null"}]}
+    if "oneOf" in ref:
         return _partial_union(ref, definitions)
     return {"$ref": ref["$ref"]} if "$ref" in ref else ref
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from study import sources
 from study.axes import Dimension, dimensions_of, has_key
 from study.cells import MAX_TRIALS, Cell, cells_of
 from study.document import place_of, plain
 from study.mistake import Mistake, Mistakes, choices, nearest
 from study.reading import shown
 from study.resolve import check_base, of_blocks, resolve, resolve_evaluations
+from study.sources import Sources
 from study.spec import TrialSpec
 from study.studyfile import Source, changed
 
@@ -26,6 +29,7 @@ class Trial:
     spec: TrialSpec
     point: Mapping[str, Any] = field(default_factory=dict)
     point_index: int = 0
+    source: Trial | None = None  # the trial of this study that it starts from
 
     @property
     def id(self) -> str:
@@ -35,9 +39,10 @@ class Trial:
 class Space:
     """Everything that a study file asks for, expanded and checked. Raises Mistakes."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, above: tuple[Path, ...] = ()) -> None:
         self.source = source
         self.settings = source.settings
+        self.sources = Sources(self, above)
         found: list[Mistake] = []
         self.dimensions: list[Dimension] = []
         try:
@@ -89,8 +94,11 @@ class Space:
         for key, value in point.items():
             place = place_of(self.source.blocks, ("search", key), template.place)
             template = changed(template, tuple(key.split(".")), value, place)
+        template, begun, here = self.sources.resolved(template, seed)
         spec = resolve(template, seed)
-        return Trial(cell.label, {**cell.axes, **point}, spec, dict(point), index)
+        if begun is not None:
+            sources.check(spec, begun, template)
+        return Trial(cell.label, {**cell.axes, **point}, spec, dict(point), index, begun if here else None)
 
     def example(self, cell: Cell) -> Trial:
         """A possible trial of a cell: where sampled axes are in the middle, or near it where that is impossible.

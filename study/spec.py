@@ -16,6 +16,7 @@ from models.methods import METHODS
 from models.spec import Spec
 from study.evaluations import EVALUATIONS
 from study.optim import OptimSpec
+from study.start import StartSpec, hashed
 
 
 def _union(specs: list[Any]) -> Any:
@@ -37,7 +38,11 @@ else:
 class BudgetSpec(Spec):
     """How long a trial trains, and in what arithmetic."""
 
-    epochs: int = Field(ge=1, le=100_000, description="planned epochs; every schedule runs over them")
+    epochs: int = Field(
+        ge=0,
+        le=100_000,
+        description="planned epochs; every schedule runs over them; 0: the `start` is evaluated as it is",
+    )
     batch: int = Field(ge=1, le=1_000_000, description="pictures a step over all processes")
     accumulate: int = Field(
         1, ge=1, le=4096, description="backward passes a step, each with batch/accumulate pictures"
@@ -56,6 +61,7 @@ class TrialSpec(Spec):
     views: ViewsSpec
     optim: OptimSpec
     budget: BudgetSpec
+    start: StartSpec | None = Field(None, description="what training starts from; null: fresh weights")
     seed: int = Field(
         0, ge=0, le=2**31 - 1, description="seeds the weights, the data order, the subset, the views"
     )
@@ -66,10 +72,12 @@ class TrialSpec(Spec):
         """12 hex digits over everything that can change the trained weights. Evaluations cannot: their
         scores carry their own names, and one can be added later without training again. Nor can the
         permission to fetch a set: the pictures are the same."""
-        return digest(self.model_dump(mode="json", exclude={"evaluate": True, "data": {"download"}}))
+        dumped = self.model_dump(mode="json", exclude={"evaluate": True, "data": {"download"}})
+        start = dumped.pop("start")
+        return digest(dumped if start is None else {**dumped, "start": hashed(start)})
 
 
-BLOCKS = ("data", "backbone", "method", "views", "optim", "budget")
+BLOCKS = ("data", "backbone", "method", "views", "optim", "budget", "start")
 
 
 def digest(value: Any) -> str:

@@ -180,7 +180,7 @@ def _run(spec: TrialSpec, root: Path, place: Place, watch: Watch) -> Outcome:
             return Outcome("failed", _memory(spec, error))
         return Outcome("failed", _short(error))
     facts |= {
-        "epochs_done": trained.steps / trained.per_epoch,
+        "epochs_done": trained.done / trained.per_epoch,
         "parameters": sum(p.numel() for p in trained.method.parameters() if p.requires_grad),
     }
     if parallel.rank() != 0:
@@ -195,7 +195,13 @@ def _evaluated(
     if place.folder is not None:
         checkpoint.save(
             place.folder / "encoder.pt",
-            {"id": spec.id, "step": trained.steps, "encoder": encoder.state_dict()},
+            {
+                "id": spec.id,
+                "step": trained.steps,
+                "epoch": spec.budget.epochs,
+                "planned": spec.budget.epochs,
+                "encoder": encoder.state_dict(),
+            },
         )
     given = subject(spec, data, encoder, place)
     corrupt: dict[str, str] = {}
@@ -209,13 +215,13 @@ def _evaluated(
     watched = {e.label for e in spec.evaluate if e.every is not None}
     last = curve_values([row for row in scores if row["evaluation"] in watched], trained.steps)
     for name, value in [*health.items(), *last.items()]:
-        at = {"step": trained.steps, "epoch": facts["epochs_done"]}
+        at = {"step": trained.steps, "epoch": trained.steps / trained.per_epoch}
         trained.curves.append({**at, "name": name, "value": value})
     scores += [
         {"evaluation": "trial", "metric": name, "value": value, "n": trained.steps, "step": trained.steps}
         for name, value in costs(spec, trained, given).items()
     ]
-    if health["feature_std"] < COLLAPSED:
+    if trained.done and health["feature_std"] < COLLAPSED:
         reason = f"features all point one way: their spread is {health['feature_std']:.4f}, below {COLLAPSED}"
         return Outcome("collapsed", reason, scores, trained.curves, facts)
     return Outcome("done", "", scores, trained.curves, facts)
@@ -224,15 +230,17 @@ def _evaluated(
 def costs(spec: TrialSpec, trained: Trained, given: Subject) -> dict[str, float]:
     """What the trial cost and what its encoder costs: measured always, so that any two trials can be compared
     at equal compute. Training's seconds have no evaluations in them; operations are those of all processes."""
-    step = trained.seconds / max(trained.steps, 1)
     images = torch.zeros(min(64, spec.budget.batch), 3, given.size, given.size, device=given.device)
-    return {
-        "train_seconds": trained.seconds,
-        "seconds_per_step": step,
-        "seconds_per_epoch": step * trained.per_epoch,
-        "pictures_per_second": spec.budget.batch / max(step, 1e-9),
-        "gflops_per_step": trained.flops / max(trained.steps, 1) / 1e9,
-        "train_tflops": trained.flops / 1e12,
+    found = {"train_seconds": trained.seconds if trained.done else 0.0, "train_tflops": trained.flops / 1e12}
+    if trained.done:
+        step = trained.seconds / trained.done
+        found |= {
+            "seconds_per_step": step,
+            "seconds_per_epoch": step * trained.per_epoch,
+            "pictures_per_second": spec.budget.batch / max(step, 1e-9),
+            "gflops_per_step": trained.flops / trained.done / 1e9,
+        }
+    return found | {
         "encoder_parameters": float(sum(p.numel() for p in given.encoder.parameters())),
         "encoder_gflops": flops(given, images[:1]) / 1e9,
         "encoder_images_per_second": len(images) / forward_seconds(given, images, 3),

@@ -85,6 +85,15 @@ claims:
 """
 )
 
+STARTED = (
+    GOOD.replace("baseline: byol\n", "").replace("seeds: 3\n", "")
+    + """\
+  later: {start: {name: arm, arm: byol, epoch: 3, part: encoder, schedule: restart}, budget: {epochs: 2}}
+  random: {start: {name: random}, budget: {epochs: 0}}
+  other: {start: {name: trial, id: 0123456789ab}}
+"""
+)
+
 
 def mutate(count: int, seed: int, folder: Path) -> tuple[int, float]:
     """Files that were accepted, and the longest seconds that one took. Whatever is raised but Mistakes is a
@@ -92,7 +101,7 @@ def mutate(count: int, seed: int, folder: Path) -> tuple[int, float]:
     rng, good, longest = random.Random(seed), 0, 0.0
     path = folder / "m.yaml"
     for i in range(count):
-        data = mutated(rng.choice([FULL, GOOD, dino()]), rng)
+        data = mutated(rng.choice([FULL, GOOD, dino(), STARTED]), rng)
         path.write_bytes(data)
         began = time.process_time()
         try:

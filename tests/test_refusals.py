@@ -232,7 +232,9 @@ def test_a_name_that_looks_like_a_date_and_a_number_with_an_exponent_are_what_th
 
 def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     text = (
-        GOOD.replace("lr: 0.1", "lr: fast").replace("epochs: 12", "epochs: 0").replace("seeds: 3", "seeds: x")
+        GOOD.replace("lr: 0.1", "lr: fast")
+        .replace("epochs: 12", "epochs: -1")
+        .replace("seeds: 3", "seeds: x")
     )
     text = (
         text.replace("name: digits", "name: digit")
