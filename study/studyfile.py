@@ -25,6 +25,11 @@ class Reproduces(Spec):
 
     paper: str = Field(description="LEWEL, EsViT, GLSD or MCL")
     table: str = Field(description="as in the paper: Tab7, Fig3a")
+    rows: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="the published rows that arms stand beside, where their names do not tell: {arm: {method: "
+        "BYOL, epochs: 100}}",
+    )
 
 
 class ObjectiveSpec(Spec):
@@ -121,6 +126,7 @@ class StudyFile(Spec):
 
 _RAW = ("base", "arms", "scales", "evaluate", "include")
 _KEYS = (*StudyFile.model_fields, *_RAW)
+AXES = ("arms", "grid", "search")
 
 
 class Source:
@@ -214,7 +220,8 @@ def _check_settings(settings: StudyFile, blocks: Block) -> list[Mistake]:
 
 
 def _included(blocks: Block, path: Path, above: tuple[Path, ...]) -> Block:
-    """Put the base and scales of the included files under this file's own."""
+    """Put the base and scales of the included files under this file's own; where it has no `evaluate` or no
+    axes, theirs as well: the same trials, asked another question."""
     if "include" not in blocks:
         return blocks
     names = blocks["include"]
@@ -230,11 +237,12 @@ def _included(blocks: Block, path: Path, above: tuple[Path, ...]) -> Block:
             near = nearest(name, [p.name for p in path.parent.glob("*.y*ml")])
             raise Mistakes([Mistake(place, "include", f"there is no file {name} beside {path.name}.{near}")])
         shared = _included(document.read(other, str(path.parent / name)), other, (*above, path.resolve()))
-        for key in ("base", "scales", "evaluate"):
+        taken = _taken(blocks)
+        for key in (*taken, "scales"):
             if key not in shared:
                 continue
             if key == "scales" and isinstance(shared[key], Block):
-                shared.put(key, _bases_only(shared[key]), shared.at[key], shared.values_at[key])
+                shared.put(key, _only(shared[key], taken), shared.at[key], shared.values_at[key])
             if key not in blocks:
                 blocks.take(shared, key)
             elif isinstance(shared[key], Block) and isinstance(blocks[key], Block):
@@ -243,12 +251,19 @@ def _included(blocks: Block, path: Path, above: tuple[Path, ...]) -> Block:
     return blocks
 
 
-def _bases_only(scales: Block) -> Block:
+def _taken(blocks: Block) -> tuple[str, ...]:
+    """The keys that a file takes over from one that it includes."""
+    axes = () if any(key in blocks for key in AXES) else (*AXES, "where", "baseline")
+    return ("base", *(key for key in ("evaluate", *axes) if key not in blocks))
+
+
+def _only(scales: Block, keys: tuple[str, ...]) -> Block:
     kept = Block(scales.place)
     for name, scale in scales.items():
-        if isinstance(scale, Block) and "base" in scale:
+        if isinstance(scale, Block) and any(key in scale for key in keys):
             only = Block(scale.place)
-            only.take(scale, "base")
+            for key in [k for k in keys if k in scale]:
+                only.take(scale, key)
             kept.put(name, only, scales.at[name])
     return kept
 

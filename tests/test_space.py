@@ -221,15 +221,31 @@ def test_overrides_reach_every_scale(tmp_path: Path) -> None:
 def test_an_included_file_lies_under_the_file(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "base.yaml").write_text(SCALED)
-    text = "study: two\nquestion: q\ninclude: shared/base.yaml\nbase: {optim: {lr: 0.5}}\nseeds: 2\n"
+    text = "study: two\nquestion: q\ninclude: shared/base.yaml\nbase: {optim: {lr: 0.5}}\nseeds: 2\narms: {one: {}}\n"
     made = space(text, tmp_path)
     spec = next(made.fixed()).spec
     assert (spec.optim.lr, spec.optim.weight_decay, spec.method.name) == (0.5, 1e-4, "lewel_b")
-    assert labels(made) == ["two"]  # base, scales and evaluate are shared; the question's own axes are not
+    assert labels(made) == [
+        "one"
+    ]  # base, scales and evaluate are shared; of the axes none, as the file has its own
     assert len(spec.evaluate) == 2
     gpu = space(text, tmp_path, "gpu")
     assert next(gpu.fixed()).spec.backbone.name == "resnet18"
     assert len(gpu.seeds) == 2  # of a scale, too, only the base is shared
+
+
+def test_a_file_without_axes_asks_of_the_trials_of_the_file_that_it_includes(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text(SCALED)
+    first = space(SCALED, tmp_path)
+    text = "study: two\nquestion: q\ninclude: first.yaml\nevaluate: [logistic]\n"
+    made = space(text + "where: [\"method.name == 'byol' or method.groups > 1\"]\n", tmp_path)
+    assert labels(made) == ["byol", "groups=2", "groups=4"]
+    assert made.settings.baseline == "byol"
+    assert [e.name for e in next(made.fixed()).spec.evaluate] == ["logistic"]
+    assert {t.id for t in made.fixed()} < {t.id for t in first.fixed()}
+    scaled = space(text, tmp_path, "gpu")
+    assert [e.name for e in next(scaled.fixed()).spec.evaluate] == ["logistic"]
+    assert labels(scaled) == labels(space(SCALED, tmp_path, "gpu"))
 
 
 def test_a_mistake_in_an_included_file_is_told_where_it_is(tmp_path: Path) -> None:

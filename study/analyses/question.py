@@ -65,7 +65,8 @@ def _published(printed: Sequence[Row], runs: Runs, metric: str, arm: str) -> str
     if chosen is None or not printed:
         return None
     axes = {k: v for k, v in chosen.axes.items() if k not in (*runs.study.sampled, "arm")}
-    found = published.matching(printed, metric, _names(runs, arm), axes)
+    said = ((runs.study.reproduces or {}).get("rows") or {}).get(arm)
+    found = published.matching(printed, metric, _names(runs, arm), axes, said)
     texts = []
     for row in found[:3]:
         value = "crashed" if row["value"] is None else f"{row['value']:g}"

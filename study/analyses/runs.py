@@ -29,7 +29,7 @@ class StudyView:
     metrics: list[str] = field(default_factory=list)
     axes: list[str] = field(default_factory=list)
     claims: list[dict[str, Any]] = field(default_factory=list)
-    reproduces: dict[str, str] | None = None
+    reproduces: dict[str, Any] | None = None
     arms: list[str] = field(default_factory=list)
     sampled: list[str] = field(default_factory=list)
     goals: dict[str, str] = field(default_factory=dict)

@@ -60,16 +60,23 @@ def tables() -> dict[str, list[str]]:
     return found
 
 
-def matching(printed: Sequence[Row], metric: str, names: Sequence[str], axes: Mapping[str, Any]) -> list[Row]:
+def matching(
+    printed: Sequence[Row],
+    metric: str,
+    names: Sequence[str],
+    axes: Mapping[str, Any],
+    said: Mapping[str, Any] | None = None,
+) -> list[Row]:
     """Those of `printed` that stand for one arm of ours and one metric such as linear.top1.
 
     names: what the arm may be called (label, method's name); axes: the arm's varying parameters. A row fits
     when its evaluation and metric do, when its method is one of the names or of the axes' values, and when
     every symbol it prints for one of the axes has the arm's value. Of several rows the ones nearest to the
-    table's usual setting stay: the row of h = 4 at the usual d, not the d ablation's.
+    table's usual setting stay: the row of h = 4 at the usual d, not the d ablation's. said: method and
+    settings of the rows, where the study file says which they are; then names and axes do not matter.
     """
     evaluation, _, measured = metric.rpartition(".")
-    words = _EVALUATIONS.get(evaluation, (_bare(evaluation),))
+    words = _EVALUATIONS.get(evaluation.partition("_")[0], (_bare(evaluation),))  # finetune_few is a finetune
     called = {_bare(str(name)) for name in [*names, *(v for v in axes.values() if isinstance(v, str))]}
     symbols = {SYMBOLS.get(key.rpartition(".")[2], key): value for key, value in axes.items()}
     alike = [
@@ -78,6 +85,12 @@ def matching(printed: Sequence[Row], metric: str, names: Sequence[str], axes: Ma
         if row["metric"] == measured
         and any(word in _bare(str(row["setting"].get("eval", ""))) for word in words)
     ]
+    if said is not None:
+        return [
+            row
+            for row in alike
+            if all({**row["setting"], "method": row["method"]}.get(k) == v for k, v in said.items())
+        ]
     found = [
         row
         for row in alike

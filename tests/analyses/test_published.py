@@ -42,3 +42,10 @@ def test_an_arm_finds_its_rows() -> None:
 def test_what_is_given_cannot_be_changed_for_others() -> None:
     published.rows("LEWEL", "Tab7")[0]["setting"]["h"] = 99
     assert published.rows("LEWEL", "Tab7")[0]["setting"]["h"] != 99
+
+
+def test_a_study_file_may_say_which_rows_an_arm_stands_beside() -> None:
+    rows = published.rows("LEWEL", "Tab5")
+    said = {"aligned_loss": True, "global_loss": False}
+    assert [r["value"] for r in published.matching(rows, "linear.top1", ["aligned"], {}, said)] == [80.0]
+    assert published.matching(rows, "linear.top1", ["lewel_m"], {}, {**said, "method": "BYOL"}) == []
