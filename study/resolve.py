@@ -148,6 +148,12 @@ def resolve_evaluations(template: Block) -> tuple[Any, ...]:
     return _evaluate(json.dumps(plain(_evaluations(template.get("evaluate")))))
 
 
+def classes_of(data: Any) -> int | None:
+    """The classes of the set that a data block names; None where they are not known without its pictures."""
+    name = _name(data)
+    return SETS[name].classes if name in SETS else None
+
+
 @lru_cache(maxsize=256)
 def _evaluate(text: str) -> tuple[Any, ...]:
     """The evaluations of a cell; none where they are refused (that is told where the cell is resolved)."""

@@ -14,7 +14,7 @@ from study.cells import MAX_TRIALS, Cell, cells_of
 from study.document import place_of, plain
 from study.mistake import Mistake, Mistakes, choices, nearest
 from study.reading import shown
-from study.resolve import check_base, of_blocks, resolve, resolve_evaluations
+from study.resolve import check_base, classes_of, of_blocks, resolve, resolve_evaluations
 from study.sources import Sources
 from study.spec import TrialSpec
 from study.studyfile import Source, changed
@@ -113,6 +113,22 @@ class Space:
                     with contextlib.suppress(Mistakes):
                         return self.trial(cell, {**middle, d.key: value}, self.seeds[0])
             raise error
+
+    def chance(self) -> dict[str, dict[str, float]]:
+        """Of every arm, the score of guessing among the classes, by evaluation.metric; empty where the number of
+        classes is not known without the pictures."""
+        found = {}
+        for cell in self.cells:
+            own = classes_of(cell.template.get("data"))
+            known: dict[str, float] = {}
+            for evaluation in resolve_evaluations(cell.template):
+                classes = own if evaluation.data is None else evaluation.data.classes
+                if classes:
+                    share = 100 / classes
+                    by_metric = {"top1": share, "top5": min(100.0, 5 * share), "mean_class": share}
+                    known |= {f"{evaluation.label}.{metric}": v for metric, v in by_metric.items()}
+            found[cell.label] = known
+        return found
 
     def fixed(self) -> Iterator[Trial]:
         """Trials of the cells where nothing is sampled, seed by seed, so that every arm has its first number

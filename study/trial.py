@@ -93,9 +93,10 @@ def evaluate(
     for other in sets:
         before = given if other is None else given.on(load(other, root.expanduser()))
         for evaluation in (e for e in wanted if e.data == other):
-            torch.manual_seed(spec.seed)
+            drawn = before.redrawn(evaluation.draw)
+            torch.manual_seed(drawn.seed)
             named = {"evaluation": evaluation.label}
-            for score in evaluation.run(before):
+            for score in evaluation.run(drawn):
                 at = step if score.step is None else score.step
                 rows.append({**named, "metric": score.metric, "value": score.value, "n": score.n, "step": at})
         if corrupt is not None:

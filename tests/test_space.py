@@ -284,3 +284,11 @@ def test_views_that_a_file_does_not_name_suit_the_set(tmp_path: Path) -> None:
     assert {trial.spec.views.size for trial in space(text, tmp_path).fixed()} == {16}
     real = text.replace("name: digits", "name: cifar10").replace("resnet_tiny", "resnet18, stem: small")
     assert {trial.spec.views.size for trial in space(real, tmp_path).fixed()} == {32}
+
+
+def test_chance_is_told_where_the_classes_are_known(tmp_path: Path) -> None:
+    made = space(GOOD, tmp_path).chance()
+    assert made["byol"]["knn.top1"] == 10.0
+    assert made["groups=4"]["linear.top5"] == 50.0
+    other = swapped("evaluate: [knn, linear]", "evaluate: [knn, {name: linear, data: {name: cifar100}}]")
+    assert space(other, tmp_path).chance()["byol"]["linear_cifar100.top1"] == 1.0

@@ -10,10 +10,14 @@ from study.analyses import (
     confirmation,
     cost,
     effects,
+    efficiency,
     importance,
+    layout,
     low_data,
     power,
     question,
+    sensitivity,
+    variance,
 )
 from study.analyses.answer import Answer
 from study.analyses.runs import StudyView
@@ -23,13 +27,17 @@ ANALYSES: Mapping[str, Callable[[Tables, StudyView], Answer]] = {
     "question": question.run,
     "claims": claims.run,
     "ablation": ablation.run,
+    "layout": layout.run,
     "effects": effects.run,
     "importance": importance.run,
     "low_data": low_data.run,
+    "efficiency": efficiency.run,
     "cost": cost.run,
+    "variance": variance.run,
     "power": power.run,
     "confirmation": confirmation.run,
     "accounting": accounting.run,
+    "sensitivity": sensitivity.run,
 }
 
 __all__ = ["ANALYSES", "Answer", "StudyView", "Tables", "view"]
@@ -52,6 +60,7 @@ def view(space: Any, metrics: list[str]) -> StudyView:
         sampled=[d.key for d in space.dimensions],
         goals={o.metric: o.goal for o in settings.objectives} if space.dimensions else {},
         planned={cell.label: space.points(cell) * seeds for cell in space.cells},
+        chance=space.chance(),
         file=space.source.path.read_text(encoding="utf-8"),
         scale=space.source.scale,
     )

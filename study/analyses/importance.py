@@ -1,56 +1,125 @@
-"""Which axes matter most: shares of the score's variance, over a forest fitted to every done trial."""
+"""Which axes matter most: PED-ANOVA over the best trials, and shares of a forest's variance (fANOVA)."""
 
 from typing import Any
 
 import numpy as np
 
 from study import statistics
+from study.analyses import pedanova
 from study.analyses.answer import Answer, Row
 from study.analyses.runs import Runs, StudyView
 from study.table import Tables
 
-COLUMNS = ["axis", "metric", "share", "low", "high", "rank correlation", "levels", "trials"]
-LEAST = 20  # under so many trials a forest says nothing
-TREES, DRAWS, MOST = 24, 20, 256
+COLUMNS = ["axis", "metric", "PED-ANOVA", "noise", "rank", "fANOVA", "rank correlation", "levels", "trials"]
+LEAST = 20  # under so many trials nothing is said
+TOP, LEAST_TOP = 0.1, 5  # the best trials that PED-ANOVA compares, and the fewest of them
+DRAWS = 200  # of trials anew, for PED-ANOVA; as many with shuffled scores
+TREES, FORESTS, MOST, GROUND = 24, 20, 1000, 256
+UNKNOWN = "unknown"
 
 
 def run(tables: Tables, study: StudyView) -> Answer:
-    """One row an axis: its main effect's share of the variance that the forest predicts (Hutter et al. 2014),
-    with a percentile interval over trials drawn anew; Spearman's rho with the score for an axis of numbers.
+    """One row an axis, by PED-ANOVA's share, each share with a 95 % percentile interval over trials drawn anew.
+
+    noise: what PED-ANOVA gives an axis when the scores are shuffled, at most, in 95 % of draws: a share below it
+    says nothing. rank: the axis's place, and how often it kept it. fANOVA: main effect's share of the variance
+    that a forest predicts (Hutter et al. 2014), as a check. Spearman's rho for an axis of numbers.
     """
     title = f"{study.name}: importance of the axes"
     runs = Runs(tables, study)
     rows: list[Row] = []
-    short = 0
+    short: dict[str, int] = {}
+    told = 0
     for metric in runs.metrics:
         points, scores = _points(runs, metric)
         keys = [
             k for k in dict.fromkeys(k for p in points for k in p) if len({str(p.get(k)) for p in points}) > 1
         ]
-        if len(scores) < LEAST or not keys or len(set(scores)) < 2:
-            short = max(short, len(scores))
+        if not keys or len(set(scores)) < 2:
             continue
-        matrix = np.column_stack([_column([p.get(k) for p in points]) for k in keys])
-        shares = _shares(matrix, np.asarray(scores, float))
-        part = []
-        for i, key in enumerate(keys):
-            low, high = np.quantile(shares[1:, i], [0.025, 0.975])
-            row: Row = {"axis": key, "metric": metric, "share": float(shares[0, i])}
-            row |= {"low": float(low), "high": float(high), "trials": len(scores)}
-            row["levels"] = len({str(p.get(key)) for p in points})
-            numbers = [(p[key], s) for p, s in zip(points, scores) if _number(p.get(key))]
-            rho = statistics.rank_correlation([v for v, _ in numbers], [s for _, s in numbers])
-            row["rank correlation"] = rho[0] if rho else None
-            part.append(row | {"ids": runs.all_ids(done=True)})
-        rows += sorted(part, key=lambda r: -r["share"])
-    notes = ["share: of the predicted variance that an axis explains alone; what is left is interaction"]
+        ids = runs.all_ids(done=True)
+        if len(scores) < LEAST:
+            short[metric] = len(scores)
+            for key in keys if study.sampled else ():
+                row: Row = {"axis": key, "metric": metric, "trials": len(scores), "ids": ids}
+                row |= dict.fromkeys(("PED-ANOVA", "noise", "rank", "fANOVA"), UNKNOWN)
+                rows.append(row | {"levels": len({str(p.get(key)) for p in points})})
+            continue
+        told = max(told, max(LEAST_TOP, round(TOP * len(scores))))
+        rows += [row | {"ids": ids} for row in _rows(study, metric, keys, points, scores)]
+    if not rows:
+        done = max([*short.values(), 0]) or len(runs.all_ids(done=True))
+        found = f"insufficient data: {done} done trials with varying axes and scores; {LEAST} are needed"
+        return Answer(title, COLUMNS, rows, [found])
+    notes = []
+    if told:
+        notes = [
+            f"PED-ANOVA: how far the best {told} trials' values lie from all trials'; interval: over trials drawn "
+            "anew; noise: the share that shuffled scores reach; rank: and how often it was kept",
+            "fANOVA: of the variance that a forest predicts, what an axis explains alone; what is left is interaction",
+            "importance is where good scores were found, not an effect: for that see the contrasts of a grid",
+        ]
     if any(len(points) > 1 for points in runs.configurations.values()):
         notes.append(
             "a sampler draws more where it found good scores: shares describe this search, not the space"
         )
-    if not rows:
-        notes = [f"insufficient data: {short} done trials with varying axes and scores; {LEAST} are needed"]
+    if pruned := runs.statuses()["pruned"]:
+        notes.append(f"{pruned} pruned trials have no final score and are left out")
+    for metric, count in short.items():
+        notes.append(f"{metric}: insufficient data: {count} done trials; {LEAST} are needed")
     return Answer(title, COLUMNS, rows, notes)
+
+
+def _rows(
+    study: StudyView, metric: str, keys: list[str], points: list[dict[str, Any]], scores: list[float]
+) -> list[Row]:
+    matrix = np.column_stack([_column([p.get(k) for p in points]) for k in keys])
+    y = np.asarray(scores, float)
+    better = y if study.higher_is_better(metric) else -y
+    found, again, noise = _ped(matrix, better)
+    forest = _shares(matrix, y)
+    order = list(np.argsort(-found, kind="stable"))
+    places = np.argsort(np.argsort(-again, axis=1, kind="stable"), axis=1)
+    rows = []
+    for place, i in enumerate(order):
+        low, high = (float(v) for v in np.quantile(again[:, i], [0.025, 0.975]))
+        few, many = (float(v) for v in np.quantile(forest[1:, i], [0.025, 0.975]))
+        kept = float((places[:, i] == place).mean())
+        row: Row = {"axis": keys[i], "metric": metric, "share": float(found[i]), "low": low, "high": high}
+        row |= {"PED-ANOVA": _interval(found[i], low, high), "noise": float(noise[i])}
+        row |= {"rank": f"{place + 1} ({100 * kept:.0f} %)", "kept": kept, "told": bool(found[i] > noise[i])}
+        row |= {"fANOVA": _interval(forest[0, i], few, many), "forest": float(forest[0, i])}
+        row |= {"forest.low": few, "forest.high": many, "trials": len(scores)}
+        row["levels"] = len({str(p.get(keys[i])) for p in points})
+        numbers = [(p[keys[i]], s) for p, s in zip(points, scores) if _number(p.get(keys[i]))]
+        rho = statistics.rank_correlation([v for v, _ in numbers], [s for _, s in numbers])
+        row["rank correlation"] = rho[0] if rho else None
+        rows.append(row)
+    return rows
+
+
+def _interval(share: float, low: float, high: float) -> str:
+    return f"{share:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _ped(matrix: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares (D,), shares over trials drawn anew (DRAWS, D), and the noise of every axis (D,)."""
+    rng = np.random.default_rng(0)
+    n = len(scores)
+    top = max(LEAST_TOP, round(TOP * n))
+    found = pedanova.divergences(matrix, scores, top)
+    again = []
+    for _ in range(DRAWS):
+        picked = rng.integers(0, n, n)
+        again.append(pedanova.divergences(matrix[picked], scores[picked], top))
+    shuffled = np.array([pedanova.divergences(matrix, rng.permutation(scores), top) for _ in range(DRAWS)])
+    noise = np.quantile(shuffled, 0.95, axis=0)
+    total = float(found.sum())
+    return (
+        pedanova.shares(found),
+        pedanova.shares(np.array(again)),
+        noise / total if total > 0 else np.ones(len(noise)),
+    )
 
 
 def _points(runs: Runs, metric: str) -> tuple[list[dict[str, Any]], list[float]]:
@@ -78,17 +147,20 @@ def _column(values: list[Any]) -> np.ndarray:
 
 
 def _shares(matrix: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """(1 + DRAWS, axes): the share of every axis, fitted to all trials, then to trials drawn anew."""
+    """(1 + FORESTS, axes): the share of every axis, fitted to all trials, then to trials drawn anew."""
     from sklearn.ensemble import RandomForestRegressor
 
     rng = np.random.default_rng(0)
+    if len(scores) > MOST:  # a forest of more says no more, and takes longer
+        kept = rng.choice(len(scores), MOST, replace=False)
+        matrix, scores = matrix[kept], scores[kept]
     found = []
-    for draw in range(1 + DRAWS):
+    for draw in range(1 + FORESTS):
         picked = np.arange(len(scores)) if draw == 0 else rng.integers(0, len(scores), len(scores))
         forest = RandomForestRegressor(TREES, random_state=draw, min_samples_leaf=2, n_jobs=1)
         forest.fit(matrix[picked], scores[picked])
-        few = len(matrix) <= MOST
-        ground = matrix if few else matrix[rng.choice(len(matrix), MOST, replace=False)]
+        few = len(matrix) <= GROUND
+        ground = matrix if few else matrix[rng.choice(len(matrix), GROUND, replace=False)]
         whole = float(forest.predict(ground).var())
         found.append(
             [_main(forest, ground, axis) / whole if whole > 0 else 0.0 for axis in range(matrix.shape[1])]

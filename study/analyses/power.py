@@ -58,4 +58,5 @@ def _correlation(a: list[float], b: list[float]) -> float | None:
     if not x.sd or not y.sd or x.estimate is None or y.estimate is None:
         return None
     joint = sum((p - x.estimate) * (q - y.estimate) for p, q in zip(a, b)) / (len(a) - 1)
-    return joint / (x.sd * y.sd)
+    found = joint / (x.sd * y.sd)
+    return found if abs(found) > 1e-12 else 0.0

@@ -20,7 +20,8 @@ class StudyView:
     baseline: the arm that differences are taken to, None for the first. metrics: evaluation.metric. axes:
     keys that vary. claims: dicts {say, a, b, metric, expect, margin, source, gate}. reproduces: {paper,
     table}. arms: labels in the order of the file. sampled: keys that a sampler varies within an arm.
-    goals: max or min by metric, where the file says so. planned: trials by arm. file: its text; scale: of it.
+    goals: max or min by metric, where the file says so. planned: trials by arm. chance: of arm and metric, the
+    score of guessing. file: its text; scale: of it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class StudyView:
     sampled: list[str] = field(default_factory=list)
     goals: dict[str, str] = field(default_factory=dict)
     planned: dict[str, int] = field(default_factory=dict)
+    chance: dict[str, dict[str, float]] = field(default_factory=dict)
     file: str = ""
     scale: str = ""
 
@@ -140,6 +142,16 @@ class Runs:
                 if seed in by_seed:
                     found[identity] = by_seed[seed]
         return found
+
+    def counted(self, metric: str) -> int | None:
+        """The test items that a score of this metric is a mean over; None where trials differ or do not say."""
+        evaluation, _, measured = metric.rpartition(".")
+        found = {
+            score["n"]
+            for score in self._tables.scores
+            if score["evaluation"] == evaluation and score["metric"] == measured
+        }
+        return found.pop() if len(found) == 1 else None
 
     def mean(self, metric: str, point: Configuration) -> statistics.Interval:
         """Mean of a configuration over its seeds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -58,6 +59,13 @@ class Evaluation(Spec):
         ge=1,
         le=100_000,
         description="epochs between its measurements during training, as curves; absent: only at the end",
+    )
+
+    draw: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="another draw of what the seed draws for it (labelled subset, probe's start); with a label",
     )
 
     @model_validator(mode="after")
@@ -131,6 +139,16 @@ class Subject:
             batch=self.batch,
             precision=self.precision,
         )
+
+    def redrawn(self, draw: int) -> Subject:
+        """The same subject, features and all, with another draw of what its seed draws; itself for 0."""
+        if draw == 0:
+            return self
+        other = copy.copy(self)
+        other.seed = (
+            int.from_bytes(hashlib.sha256(f"{self.seed} {draw}".encode()).digest()[:4], "little") >> 1
+        )
+        return other
 
     @property
     def classes(self) -> int:

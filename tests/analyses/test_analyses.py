@@ -205,48 +205,6 @@ def test_effects_of_a_factorial() -> None:
     assert rows["m.b"]["low"] == pytest.approx(low)
 
 
-def test_importance_finds_the_axis_that_matters() -> None:
-    store, rng = Store(), np.random.default_rng(0)
-    for i in range(60):
-        rate, width, kind = 10 ** rng.uniform(-3, 0), int(rng.integers(1, 5)), str(rng.choice(["x", "y"]))
-        value = 60 + 10 * np.log10(rate) + width + rng.normal(0, 0.3)
-        axes = {"optim.lr": float(rate), "method.width": width, "method.kind": kind}
-        store.add("all", i, axes, {"knn.top1": float(value)})
-    answer = ANALYSES["importance"](store.tables, StudyView("s", sampled=["optim.lr"]))
-    rows = rows_by(answer, "axis")
-    assert [row["axis"] for row in answer.rows] == ["optim.lr", "method.width", "method.kind"]
-    assert rows["optim.lr"]["share"] > 0.8
-    assert rows["method.kind"]["high"] < 0.05
-    assert rows["optim.lr"]["rank correlation"] > 0.9
-    assert rows["optim.lr"]["low"] < rows["optim.lr"]["share"] + 0.05
-
-
-def test_importance_of_few_trials_is_unknown_not_nought() -> None:
-    answer = ANALYSES["importance"](groups().tables, VIEW)
-    assert answer.rows == []
-    assert "insufficient data: 9 done" in answer.notes[0]
-
-
-def test_low_data_curves() -> None:
-    store = Store()
-    for seed in range(3):
-        for groups_, gain in ((1, 0.0), (4, 10.0)):
-            for fraction, score in ((0.01, 50.0), (0.1, 60.0), (1.0, 70.0)):
-                axes = {"method.groups": groups_, "data.fraction": fraction}
-                label = f"groups={groups_}, fraction={fraction}"
-                store.add(label, seed, axes, {"linear.top1": score + gain + seed})
-    view = StudyView("s", baseline="groups=1, fraction=1.0", metrics=["linear.top1"])
-    answer = ANALYSES["low_data"](store.tables, view)
-    at = {(r["arm"], r["fraction"]): r for r in answer.rows}
-    assert at["groups=4", 0.01]["estimate"] == 61.0
-    assert at["groups=4", 0.01]["difference.estimate"] == pytest.approx(10.0)
-    assert "difference" not in at["groups=1", 0.01]
-    assert at["groups=1", 0.1]["of full"] == pytest.approx(61 / 71)
-    assert any("groups=4, linear.top1: mean difference over log fraction +10" in n for n in answer.notes)
-    # 70 is reached where the curve 60, 70, 80 is at its middle: a tenth of the data
-    assert any("with 10 % [10 %, 10 %] of its data" in n for n in answer.notes)
-
-
 def test_low_data_of_labels() -> None:
     store = Store()
     spec = {"evaluate": [{"name": "finetune", "label": f"f{p}", "fraction": p / 100} for p in (1, 10)]}

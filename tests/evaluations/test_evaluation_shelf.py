@@ -116,3 +116,13 @@ def test_bf16_extraction_gives_float32_features(make_subject: Callable[..., Subj
     assert not rough.features("test").requires_grad
     difference = (rough.features("test") - exact.features("test")).abs().max()
     assert 0 < difference < 0.02
+
+
+def test_another_draw_is_another_subset_of_the_same_features(subject: Subject) -> None:
+    assert subject.redrawn(0) is subject
+    other = subject.redrawn(1)
+    assert other.seed != subject.seed
+    assert other.seed == subject.redrawn(1).seed != subject.redrawn(2).seed
+    assert torch.equal(other.features("train"), subject.features("train"))
+    assert subject.encoder.seen == 210  # seen once by both
+    assert not torch.equal(other.drawn("test", 20), subject.drawn("test", 20))
