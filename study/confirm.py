@@ -11,8 +11,9 @@ from study.analyses.confirmation import name_of, ranked
 from study.analyses.runs import Configuration, Runs, label
 from study.cells import Cell
 from study.conduct import headlines
-from study.document import place_of
+from study.document import Block, place_of
 from study.mistake import Mistakes
+from study.sources import Sources
 from study.space import Space
 from study.studyfile import SchedulerSpec, StudyBudget, changed
 from study.table import Tables
@@ -45,6 +46,12 @@ def confirmation(space: Space, out: Path, top: int, seeds: int) -> Space:
     )
     made.dimensions, made.excluded = [], []
     made.cells = [_cell(space, point) for point, *_ in found[:top]]
+    for cell in made.cells:  # grows: what an arm starts from is trained with the fresh seeds too
+        start = cell.template.get("start")
+        if isinstance(start, Block) and start.get("name") == "arm" and start.get("study") is None:
+            known = {each.label for each in made.cells}
+            made.cells += [c for c in space.cells if c.label == start["arm"] and c.label not in known]
+    made.sources = Sources(made, ())
     return made
 
 
