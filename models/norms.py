@@ -8,7 +8,7 @@ not.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models import parallel
 
+Norm = TypeVar("Norm", bound=nn.modules.batchnorm._BatchNorm)
 Kind = Literal["per_device", "sync", "eman", "shuffle"]
 KINDS = (
     "per_device: each process's own statistics in both branches; sync: statistics over all processes; "
@@ -180,6 +181,17 @@ def convert(module: nn.Module, kind: Kind = "per_device", devices: int = 0) -> n
     return _converted(module, devices) if isinstance(module, nn.modules.batchnorm._BatchNorm) else module
 
 
+def plain(module: nn.Module) -> nn.Module:
+    """`module` with every batch norm of ours made torch's, its parameters and statistics kept: for training
+    that one process does alone while others have gone on, where a collective would wait for ever."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, _Chosen):
+                cls = nn.BatchNorm1d if isinstance(child, BatchNorm1d) else nn.BatchNorm2d
+                setattr(parent, name, _like(cls, child))
+    return module
+
+
 def _converted(old: nn.modules.batchnorm._BatchNorm, devices: int) -> _Chosen:
     if isinstance(old, _Chosen):
         old.devices = devices
@@ -187,9 +199,14 @@ def _converted(old: nn.modules.batchnorm._BatchNorm, devices: int) -> _Chosen:
     if not isinstance(old, nn.BatchNorm1d | nn.BatchNorm2d):
         raise TypeError(f"only BatchNorm1d and BatchNorm2d are known, not {type(old).__name__}")
     cls = BatchNorm1d if isinstance(old, nn.BatchNorm1d) else BatchNorm2d
+    new = _like(cls, old)
+    new.devices = devices
+    return new
+
+
+def _like(cls: type[Norm], old: nn.modules.batchnorm._BatchNorm) -> Norm:
     new = cls(old.num_features, old.eps, old.momentum, old.affine, old.track_running_stats)
     new.weight, new.bias = old.weight, old.bias
     new.running_mean, new.running_var = old.running_mean, old.running_var
     new.num_batches_tracked = old.num_batches_tracked
-    new.devices = devices
     return new.train(old.training)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from data.sets.annotations import Semantic
 from data.sets.dataset import Dataset, HeldSplit
 from models.backbones.backbone import Backbone, Features
 from study.evaluations import Subject
@@ -42,14 +43,23 @@ class Namer(Backbone):
         return [images, self.forward(images).dense]
 
 
-def pictures(n: int, seed: int, shuffled: bool) -> HeldSplit:
+class Coloured(HeldSplit, Semantic):
+    """Every pixel of a picture is of the picture's class."""
+
+    semantic_classes = tuple(map(str, range(CLASSES)))
+
+    def semantic(self, indices: Sequence[int] | Tensor) -> list[Tensor]:
+        return [self.labels[int(i)].to(torch.uint8).expand(SIDE, SIDE) for i in indices]
+
+
+def pictures(n: int, seed: int, shuffled: bool) -> Coloured:
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % CLASSES
     noise = 0.05 * torch.randn(n, 3, SIDE, SIDE, generator=draw)
     held = ((CORNERS[labels][:, :, None, None] + noise).clamp(0, 1) * 255).round().to(torch.uint8)
     if shuffled:
         labels = labels[torch.randperm(n, generator=draw)]
-    return HeldSplit(held, labels)
+    return Coloured(held, labels)
 
 
 def toy(shuffled: bool = False, seed: int = 0, train: int = 210, test: int = 350) -> Subject:
