@@ -39,11 +39,15 @@ class Semantic(Split, ABC):
 
 
 class Detection(Split, ABC):
-    """Pictures with objects. object_classes: their names. with_masks: whether `Objects.masks` are known."""
+    """Pictures with objects. object_classes: their names. with_masks: whether `Objects.masks` are known.
+    crowds: whether what is ignored is a region of many objects (COCO), rather than a single one (VOC).
+
+    A picture's label is the class of its largest object, -1 where it has none that is not ignored."""
 
     object_classes: tuple[str, ...]
     with_masks: bool
+    crowds: bool = False
 
     @abstractmethod
-    def objects(self, indices: Sequence[int] | Tensor) -> list[Objects]:
-        """The objects of the pictures at `indices`."""
+    def objects(self, indices: Sequence[int] | Tensor, masks: bool = True) -> list[Objects]:
+        """The objects of the pictures at `indices`. masks: whether they are wanted, where they are known."""

@@ -35,7 +35,6 @@ class DigitsScenes(SetSpec):
     """Several handwritten digits in a scene, with boxes, masks and the class of every pixel."""
 
     classes, side = 10, 64
-    annotated = ("pixels", "objects")
 
     name: Literal["digits_scenes"] = Field(
         "digits_scenes", description="handwritten digits in larger scenes, with boxes and masks, 10 classes"
@@ -79,7 +78,7 @@ class SceneSplit(HeldSplit, Semantic, Detection):
         """(n + 1,) uint8: from what `places` holds to the classes of pixels."""
         return torch.cat([torch.zeros(1, dtype=torch.uint8), (self.digits[i] + 1).to(torch.uint8)])
 
-    def objects(self, indices: Sequence[int] | Tensor) -> list[Objects]:
+    def objects(self, indices: Sequence[int] | Tensor, masks: bool = True) -> list[Objects]:
         """Every digit with the box of what is visible of it; none is ignored."""
         return [self._objects(int(i)) for i in indices]
 

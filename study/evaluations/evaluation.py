@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 import torch
 from pydantic import Field, model_validator
@@ -40,12 +40,8 @@ class Score:
 
 
 class Evaluation(Spec):
-    """The base of every evaluation: its knobs, and `run`. A subclass has `name: Literal[...]`.
+    """The base of every evaluation: its knobs, and `run`. A subclass has `name: Literal[...]`."""
 
-    needs: what its set has to know beside labels, as in `SetSpec.annotated`.
-    """
-
-    needs: ClassVar[str | None] = None
     name: str
     label: str = Field(
         "",
@@ -117,6 +113,7 @@ class Subject:
         seed: int = 0,
         batch: int = 256,
         precision: Literal["fp32", "bf16"] = "fp32",
+        parts: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self.encoder = encoder
         self.dataset = dataset
@@ -127,6 +124,7 @@ class Subject:
         self.seed = seed
         self.batch = batch
         self.precision = precision
+        self.parts = parts or {}
         self.train_indices = train_indices if train_indices is not None else self.indices("train")
         self._cache: dict[tuple[str, Part, int, Interpolation], Tensor] = {}
 
@@ -142,6 +140,7 @@ class Subject:
             seed=self.seed,
             batch=self.batch,
             precision=self.precision,
+            parts=self.parts,
         )
 
     def redrawn(self, draw: int) -> Subject:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.sets.annotations import Semantic
+from data.sets.annotations import Detection, Objects
 from data.sets.dataset import Dataset, HeldSplit
 from models.backbones.backbone import Backbone, Features
 from study.evaluations import Subject
@@ -43,13 +43,16 @@ class Namer(Backbone):
         return [images, self.forward(images).dense]
 
 
-class Coloured(HeldSplit, Semantic):
-    """Every pixel of a picture is of the picture's class."""
+class Coloured(HeldSplit, Detection):
+    """Each picture is one object of its class."""
 
-    semantic_classes = tuple(map(str, range(CLASSES)))
+    object_classes = tuple(map(str, range(CLASSES)))
+    with_masks = True
 
-    def semantic(self, indices: Sequence[int] | Tensor) -> list[Tensor]:
-        return [self.labels[int(i)].to(torch.uint8).expand(SIDE, SIDE) for i in indices]
+    def objects(self, indices: Sequence[int] | Tensor, masks: bool = True) -> list[Objects]:
+        box, whole = torch.tensor([[0.0, 0.0, SIDE, SIDE]]), torch.ones(1, SIDE, SIDE, dtype=torch.bool)
+        none = torch.zeros(1, dtype=torch.bool)
+        return [Objects(box, self.labels[int(i)][None], none, whole) for i in indices]
 
 
 def pictures(n: int, seed: int, shuffled: bool) -> Coloured:
