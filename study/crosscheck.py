@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from data import views as recipes
+from data.sets import SETS
 from study.spec import TrialSpec
 from study.start import TIMM
 
@@ -174,7 +175,12 @@ def _evaluations(spec: TrialSpec) -> Iterator[Found]:
     labels = [evaluation.label for evaluation in spec.evaluate]
     shape = shape_of(spec.backbone)
     for i, evaluation in enumerate(spec.evaluate):
-        known = (evaluation.data or spec.data).training_pictures()
+        data = evaluation.data or spec.data
+        known = data.training_pictures()
+        if evaluation.needs is not None and evaluation.needs not in data.annotated:
+            fitting = ", ".join(name for name, kind in SETS.items() if evaluation.needs in kind.annotated)
+            what = f"{evaluation.name} needs annotated {evaluation.needs}, which {data.name} has not"
+            yield ("evaluate", i), f"{what}; set its `data` to one of {fitting}"
         if evaluation.label in labels[:i]:
             yield ("evaluate", i), f"'{evaluation.label}' stands twice; give one of them another `label`"
         k = getattr(evaluation, "k", 1)

@@ -183,6 +183,27 @@ def rate(spec: TrialSpec, device: str) -> float:
     return RATE[device] * faster
 
 
+def _segmentation(spec: TrialSpec, evaluation: Any, count: int, device: str) -> float:
+    """Seconds of training an FCN of its default width on crops and of judging a quarter as many pictures."""
+    data, shape = evaluation.data or spec.data, shape_of(spec.backbone)
+    own = getattr(data, "size", data.side)
+    crop = evaluation.crop or (own if own < 224 else 512)
+    stride, channels, stages = (shape.stride, shape.channels, shape.stages) if shape else (32, 768, 4)
+    backbone = per_pixel(spec)
+    if spec.backbone.name.startswith("resnet"):  # dilated: a stage of a quarter of the cost on more places
+        finer = [max(1.0, stride / 2**i / evaluation.stride) ** 2 for i in range(stages)]
+        backbone *= sum(finer) / stages
+    width = evaluation.width or max(32, channels // 4)
+    places = min(stride, evaluation.stride) ** -2
+    head = 9 * places * (2 * channels * width + 2 * width**2 + channels * width / 4)
+    batch = min(evaluation.batch, count)
+    steps = evaluation.steps or math.ceil(evaluation.epochs * count / batch)
+    operations = 2 * ((1 if evaluation.frozen else 3) * backbone + 3 * head) / rate(spec, device)
+    step = GPU_FIXED * 1e-3 * FIXED_MS + batch * crop**2 * (operations + 4 * VIEW_SECONDS[device])
+    judged = min(evaluation.tested or count / 4, count / 4) * (evaluation.short or crop) ** 2
+    return steps * step + judged * (2 * (backbone + head) / rate(spec, device) + VIEW_SECONDS[device])
+
+
 def _evaluation(spec: TrialSpec, evaluation: Any, device: str) -> float:
     """Seconds of one evaluation: passes over the labelled pictures, forward or with gradients."""
     count = pictures(evaluation.data or spec.data)
@@ -199,4 +220,6 @@ def _evaluation(spec: TrialSpec, evaluation: Any, device: str) -> float:
         return once + (epochs or 50) * evaluation.fraction * once
     if name == "logistic":
         return once + 1e-3 * count
+    if name == "segmentation":
+        return _segmentation(spec, evaluation, count, device)
     return 0.3 * once if name in ("correspondence", "cost") else once

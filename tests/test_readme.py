@@ -18,7 +18,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_example_is_a_study_at_every_scale(tmp_path: Path) -> None:
-    (example,) = blocks("yaml")
+    example = blocks("yaml")[0]
     path = tmp_path / "example.yaml"
     path.write_text(example)
     for scale in scales_of(path):

@@ -44,6 +44,8 @@ Categories = (
 class VocSegmentation(SetSpec):
     """Pascal VOC's layout: JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<list>.txt."""
 
+    annotated = ("pixels",)
+
     name: Literal["voc_segmentation"] = Field(
         "voc_segmentation", description="a folder in Pascal VOC's layout, with SegmentationClass/"
     )
@@ -73,6 +75,8 @@ class VocSegmentation(SetSpec):
 
 class MaskFolder(SetSpec):
     """Any folder of pictures and masks: path/train/images/*, path/train/masks/*, and test/ or val/ likewise."""
+
+    annotated = ("pixels",)
 
     name: Literal["mask_folder"] = Field(
         "mask_folder", description="path/train/images/*, path/train/masks/*, and test/ (or val/) likewise"
@@ -104,6 +108,8 @@ class MaskFolder(SetSpec):
 class Voc2012(SetSpec):
     """Pascal VOC 2012, 21 classes. LEWEL trains on train + aug: the list `trainaug` and the masks of SBD in
     SegmentationClassAug/, which are not part of VOC's own archive."""
+
+    annotated = ("pixels",)
 
     name: Literal["voc2012"] = Field("voc2012", description="Pascal VOC 2012, 21 classes of pixels")
     path: str = Field(
@@ -141,6 +147,8 @@ class Voc2012(SetSpec):
 class CamVid(SetSpec):
     """CamVid's 11 classes: 367 training, 101 validation and 233 test pictures of 480 x 360 pixels, in VOC's
     layout or in SegNet's (train/, trainannot/, test/, testannot/)."""
+
+    annotated = ("pixels",)
 
     name: Literal["camvid"] = Field("camvid", description="CamVid, street scenes, 11 classes of pixels")
     path: str = Field(

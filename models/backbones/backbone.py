@@ -35,6 +35,10 @@ class Backbone(nn.Module):
         """The map after every stage, (B, C_i, H_i, W_i), shallow to deep (C2..C5 of an FPN)."""
         raise NotImplementedError
 
+    def dilate(self, stride: int) -> None:
+        """Makes a place of the last map at most `stride` pixels wide, without a new parameter, where the
+        network can: strides become dilations. A network that cannot stays as it is; see `self.stride`."""
+
     def last_blocks(self, images: Tensor, blocks: int) -> Tensor:
         """The concatenated pooled features of the last `blocks` blocks, (B, sum of channels): the linear
         probe of DINO and EsViT. A convolutional backbone gives its pooled feature."""

@@ -66,6 +66,10 @@ class _ResNet(Backbone):
                 if isinstance(last, nn.BatchNorm2d):
                     nn.init.zeros_(last.weight)
 
+    def dilate(self, stride: int) -> None:
+        first = self.stride // 8  # of the first layer's map
+        self.stride = _atrous([self.layer1, self.layer2, self.layer3, self.layer4], first, stride)
+
     def stages(self, images: Tensor) -> list[Tensor]:
         x = self.maxpool(F.relu(self.bn1(self.conv1(images))))
         maps = []
@@ -123,6 +127,9 @@ class _Tiny(Backbone):
         self.stage_channels = widths
         _initialise(self, "fan_out")
 
+    def dilate(self, stride: int) -> None:
+        self.stride = _atrous(list(self.layers), 1, stride)
+
     def stages(self, images: Tensor) -> list[Tensor]:
         # Channels last is a quarter faster on a CPU at these widths.
         x = F.relu(self.bn1(self.conv1(images.contiguous(memory_format=torch.channels_last))))
@@ -139,6 +146,30 @@ class _Tiny(Backbone):
     def cut(self) -> nn.Module:
         last, self.layers[-1] = self.layers[-1], nn.Identity()
         return last
+
+
+def _atrous(layers: list[nn.Module], stride: int, wanted: int) -> int:
+    """Dilation instead of every stride that would make places wider than `wanted` pixels; the places' width.
+
+    stride: pixels a place before the layers. The new map holds the old one: at every place that the old map
+    has, the same value. So the convolution that loses its stride keeps the dilation of what comes to it
+    (mmsegmentation's "contracted" dilation) and only those behind it see further apart.
+    """
+    dilation = 1
+    for layer in layers:
+        convolutions = [m for m in layer.modules() if isinstance(m, nn.Conv2d)]
+        step = max((conv.stride[0] for conv in convolutions), default=1)
+        lost = stride * step > wanted
+        before, dilation = dilation, dilation * step if lost else dilation
+        stride = stride if lost else stride * step
+        for conv in convolutions:
+            strided = conv.stride[0] > 1
+            if lost and strided:
+                conv.stride = (1, 1)
+            wide = before if strided else dilation
+            conv.dilation = (wide, wide)
+            conv.padding = (wide * (conv.kernel_size[0] // 2), wide * (conv.kernel_size[1] // 2))
+    return stride
 
 
 def _initialise(network: nn.Module, mode: Literal["fan_out", "fan_in"]) -> None:

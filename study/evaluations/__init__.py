@@ -8,12 +8,14 @@ from study.evaluations.finetune import Finetune
 from study.evaluations.knn import Knn
 from study.evaluations.linear import Linear
 from study.evaluations.logistic import Logistic
+from study.evaluations.segmentation import Segmentation
 
 EVALUATIONS: dict[str, type[Evaluation]] = {
     "knn": Knn,
     "linear": Linear,
     "finetune": Finetune,
     "logistic": Logistic,
+    "segmentation": Segmentation,
     "detection": ObjectDetection,
     "correspondence": Correspondence,
     "cost": Cost,

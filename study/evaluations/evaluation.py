@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union
 
 import torch
 from pydantic import Field, model_validator
@@ -40,8 +40,12 @@ class Score:
 
 
 class Evaluation(Spec):
-    """The base of every evaluation: its knobs, and `run`. A subclass has `name: Literal[...]`."""
+    """The base of every evaluation: its knobs, and `run`. A subclass has `name: Literal[...]`.
 
+    needs: what its set has to know beside labels, as in `SetSpec.annotated`.
+    """
+
+    needs: ClassVar[str | None] = None
     name: str
     label: str = Field(
         "",

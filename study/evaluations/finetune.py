@@ -18,6 +18,7 @@ from data.recipes import Interpolation
 from data.subsets import subset
 from models.backbones.backbone import Backbone
 from models.method import Moment
+from models.norms import plain
 from study.evaluations.evaluation import Evaluation, Score, Subject, accuracies, resting
 from study.optim import SGD, SGDSpec, lr_at
 
@@ -55,7 +56,8 @@ class Finetune(Evaluation):
         labels = subject.labels("train")
         rows = subset(labels, self.fraction, subject.seed)
         indices, labels = subject.indices("train")[rows], labels[rows].to(device)
-        encoder = copy.deepcopy(subject.encoder).requires_grad_(True)
+        # Plain: one process evaluates; a batch norm that waits for the others would wait for ever.
+        encoder: Any = plain(copy.deepcopy(subject.encoder)).requires_grad_(True)
         head = _head(encoder.channels, subject)
         default = RATES[0.01 if self.fraction <= 0.03 else 0.1]  # the geometric middle of the two
         rates = (self.lr or default[0], self.classifier_lr or default[1])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from models import norms
 from models.memory import Queue, Teacher, follow
 from models.norms import BatchNorm1d, BatchNorm2d, convert
 
@@ -68,6 +69,19 @@ def test_conversion_keeps_parameters_and_places() -> None:
     assert net[1].devices == net[3].devices == 1
     with pytest.raises(TypeError, match="BatchNorm3d"):
         convert(nn.BatchNorm3d(2))
+
+
+def test_plain_is_torchs_again() -> None:
+    first = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Flatten(), nn.BatchNorm1d(12)).double()
+    x = torch.randn(6, 2, 2, 2).double()
+    first(x)
+    ours = convert(copy.deepcopy(first), devices=3)
+    ours[1].eval()
+    back = norms.plain(ours)
+    assert [type(part) for part in back] == [type(part) for part in first]
+    assert [part.training for part in back] == [True, False, True, True]
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), back.state_dict().values()))
+    assert torch.equal(back.train()(x[:5]), first(x[:5]))  # five pictures are no three equal parts
 
 
 def network() -> nn.Sequential:

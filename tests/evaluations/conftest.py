@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.sets.annotations import Detection, Objects
+from data.sets.annotations import Detection, Objects, Semantic
 from data.sets.dataset import Dataset, HeldSplit
 from models.backbones.backbone import Backbone, Features
 from study.evaluations import Subject
@@ -43,11 +43,14 @@ class Namer(Backbone):
         return [images, self.forward(images).dense]
 
 
-class Coloured(HeldSplit, Detection):
-    """Each picture is one object of its class."""
+class Coloured(HeldSplit, Semantic, Detection):
+    """Every pixel of a picture is of the picture's class, and all of it is one object."""
 
-    object_classes = tuple(map(str, range(CLASSES)))
+    semantic_classes = object_classes = tuple(map(str, range(CLASSES)))
     with_masks = True
+
+    def semantic(self, indices: Sequence[int] | Tensor) -> list[Tensor]:
+        return [self.labels[int(i)].to(torch.uint8).expand(SIDE, SIDE) for i in indices]
 
     def objects(self, indices: Sequence[int] | Tensor, masks: bool = True) -> list[Objects]:
         box, whole = torch.tensor([[0.0, 0.0, SIDE, SIDE]]), torch.ones(1, SIDE, SIDE, dtype=torch.bool)
