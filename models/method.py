@@ -93,6 +93,10 @@ class Method(nn.Module):
         backbone: Backbone = network.backbone
         return backbone
 
+    def shown(self) -> nn.Module | None:
+        """What pictures of the trained method need besides the encoder (LEWEL's head of maps), or None."""
+        return None
+
     def prepare(self, moment: Moment) -> None:
         """Before forward: what the paper does first (MoCo updates its momentum encoder here)."""
 

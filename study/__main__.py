@@ -17,6 +17,10 @@ VERBS: dict[str, tuple[str, str]] = {  # verb: the module with `add(parser)` and
     "diff": ("study.verbs.diff", "what differs between two study files, or between two trials"),
     "retry": ("study.verbs.retry", "run the trials again that failed"),
     "stop": ("study.verbs.stop", "end a study that is running; every trial writes a checkpoint first"),
+    "pictures": (
+        "study.verbs.pictures",
+        "draw what trials see: views, alignment maps, matches, attention, montages, as PNG files",
+    ),
     "evaluate": (
         "study.verbs.evaluate",
         "add the evaluations that finished trials lack, without training again",

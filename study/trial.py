@@ -194,6 +194,7 @@ def _evaluated(
 ) -> Outcome:
     encoder = trained.method.encoder
     if place.folder is not None:
+        shown = trained.method.shown()
         checkpoint.save(
             place.folder / "encoder.pt",
             {
@@ -202,6 +203,7 @@ def _evaluated(
                 "epoch": spec.budget.epochs,
                 "planned": spec.budget.epochs,
                 "encoder": encoder.state_dict(),
+                "shown": shown.state_dict() if shown is not None else None,
             },
         )
     given = subject(spec, data, encoder, place)
@@ -263,12 +265,22 @@ def features_health(given: Subject) -> dict[str, float]:
 
 def encoder_of(spec: TrialSpec, folder: Path) -> Backbone | None:
     """The trained encoder that a trial left in its folder, or None."""
+    method = method_of(spec, folder)
+    return method.encoder if method is not None else None
+
+
+def method_of(spec: TrialSpec, folder: Path) -> Method | None:
+    """The method with what a trial left of it in its folder: the encoder, and what pictures need (`shown`). All
+    else has the weights of the seed. None where nothing is left."""
     state = checkpoint.load(folder / "encoder.pt")
     if state is None or state["id"] != spec.id:
         return None
-    encoder = build(spec).encoder
-    encoder.load_state_dict(state["encoder"])
-    return encoder
+    method = build(spec)
+    method.encoder.load_state_dict(state["encoder"])
+    shown = method.shown()
+    if shown is not None and state.get("shown") is not None:
+        shown.load_state_dict(state["shown"])
+    return method.eval()
 
 
 def without_folder(place: Place) -> Place:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.align import AlignedNetwork, AlignSpec, Projection, sharpness
 from models.backbones.backbone import Backbone
@@ -43,6 +43,9 @@ class LEWELB(Method):
         )
         convert(self, spec.batch_norm, spec.devices)
         self.target = Teacher(self.online, spec.batch_norm)
+
+    def shown(self) -> nn.Module | None:
+        return self.online.head
 
     def forward(self, batch: Batch, moment: Moment) -> Step:
         first, second = batch.views

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import parallel
 from models.align import AlignedNetwork, AlignSpec, sharpness
@@ -62,6 +62,9 @@ class LEWELM(Method):
     def prepare(self, moment: Moment) -> None:
         momentum = momentum_at(self.spec.momentum, self.spec.momentum_schedule, moment)
         self.target.follow(self.online, momentum)
+
+    def shown(self) -> nn.Module | None:
+        return self.online.head
 
     def forward(self, batch: Batch, moment: Moment) -> Step:
         first, second = batch.views

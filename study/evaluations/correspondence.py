@@ -47,12 +47,11 @@ class Correspondence(Evaluation):
         """Raises ValueError where `top` exceeds the places of the map."""
         indices = subject.drawn("test", self.pictures or len(subject.indices("test")))
         generator = subject.generator("correspondence", self.form)
-        plan = (UNTOUCHED, ESVIT) if self.form == "esvit" else GLSD
-        plan = tuple(_at(view, subject.size) for view in plan)
+        plan = self.plan(subject.size)
         top = self.top or (10 if self.form == "esvit" else None)
         hits, pixels, cells = [], [], []
         for part in indices.split(subject.batch):
-            first, second, mirrored = self._views(subject, part, plan, generator)
+            first, second, mirrored = self.views(subject, part, plan, generator)
             one = subject.encode(first, lambda images: subject.encoder(images).dense)
             two = subject.encode(second, lambda images: subject.encoder(images).dense)
             side = subject.size / max(one.shape[2:])
@@ -68,7 +67,11 @@ class Correspondence(Evaluation):
             Score("distance_cells", torch.cat(cells).mean().item(), n),
         ]
 
-    def _views(
+    def plan(self, size: int) -> tuple[ViewSpec, ...]:
+        """The two views of a picture of `size` pixels, without their crops: what changes their colours."""
+        return tuple(_at(view, size) for view in ((UNTOUCHED, ESVIT) if self.form == "esvit" else GLSD))
+
+    def views(
         self, subject: Subject, indices: Tensor, plan: tuple[ViewSpec, ...], generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Two views (B, 3, s, s), normalised, and whether the second is mirrored, (B,) bool."""
