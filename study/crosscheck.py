@@ -156,6 +156,8 @@ def _labels(spec: TrialSpec) -> Iterator[Found]:
     classes, known = getattr(spec.method, "classes", None), spec.data.classes
     if isinstance(classes, int) and known is not None and classes != known:
         yield ("method", "classes"), f"must be the {known} classes of {spec.data.name}, not {classes}"
+    if isinstance(classes, int) and spec.data.metric == "map11":
+        yield ("data", "name"), f"{spec.method.name} needs one class a picture; {spec.data.name} has several"
 
 
 def _start(spec: TrialSpec) -> Iterator[Found]:
@@ -183,6 +185,10 @@ def _evaluations(spec: TrialSpec) -> Iterator[Found]:
             yield ("evaluate", i), f"{what}; set its `data` to one of {fitting}"
         if evaluation.label in labels[:i]:
             yield ("evaluate", i), f"'{evaluation.label}' stands twice; give one of them another `label`"
+        used = evaluation.data or spec.data
+        if evaluation.one_class and used.metric == "map11":
+            what = f"needs one class a picture, of which {used.name} has several: use logistic"
+            yield ("evaluate", i), f"{evaluation.name} {what}"
         k = getattr(evaluation, "k", 1)
         most = max(k, default=1) if isinstance(k, list | tuple) else k
         if known is not None and most > known:

@@ -127,6 +127,10 @@ COMBINATIONS = {  # section 4.4
         swapped("{name: digits}", "{name: digits, fraction: 0.01}"),
         "budget.batch: 32 is more than the 14 training pictures of 0.01 of digits",
     ),
+    "several classes a picture": (
+        swapped("[knn, linear]", "[knn, {name: knn, data: {name: voc2007_classification}}]"),
+        "evaluate.1: knn needs one class a picture, of which voc2007_classification has several",
+    ),
     "label twice": (
         swapped("[knn, linear]", "[knn, knn]"),
         "evaluate.1: 'knn' stands twice; give one of them another `label`",

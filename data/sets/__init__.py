@@ -4,9 +4,11 @@ from data.sets.cifar import Cifar10, Cifar100
 from data.sets.coco import Coco
 from data.sets.dataset import SetSpec
 from data.sets.digits import Digits
-from data.sets.folder import Folder, ImageNet, ImageNet100
+from data.sets.folder import Folder
+from data.sets.imagenet import ImageNet, ImageNet100
 from data.sets.scenes import DigitsScenes
 from data.sets.segmentation import CamVid, MaskFolder, Voc2012, VocSegmentation
+from data.sets.transfer import TRANSFER
 from data.sets.voc import Voc0712, Voc2007, Voc2012Boxes, VocDetection
 
 SETS: dict[str, type[SetSpec]] = {
@@ -26,4 +28,5 @@ SETS: dict[str, type[SetSpec]] = {
     "voc2012_boxes": Voc2012Boxes,
     "voc0712": Voc0712,
     "coco": Coco,
+    **TRANSFER,
 }

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from data.spec import Spec
+
+Metric = Literal["accuracy", "mean_class", "map11", "roc_auc"]
 
 
 class DataError(Exception):
@@ -25,6 +27,8 @@ class Split(ABC):
     """N pictures with their labels.
 
     labels: int64 (N,), -1 where unknown.
+    targets: int8 (N, K) where a picture may be of several classes: 1 it is, 0 it is not, -1 left open; labels
+    are -1 then. None where every picture has one class.
     native: the pictures' shorter side in pixels (the median where they differ).
     fingerprint: 16 hex digits of the content and the labels; recorded with every result.
     held: uint8 (N, 3, H, W) where all pictures are of one size and fit into memory, else None.
@@ -34,6 +38,7 @@ class Split(ABC):
     labels: Tensor
     native: int
     fingerprint: str
+    targets: Tensor | None = None
     held: Tensor | None = None
     corrupt: Mapping[str, str] = MappingProxyType({})
 
@@ -79,12 +84,20 @@ class HeldSplit(Split):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test split, disjoint, over the same classes. native: the pictures' side in pixels."""
+    """A training and a test split, disjoint, over the same classes.
+
+    native: the pictures' side in pixels. metric: how the set is scored in the literature: accuracy, the mean
+    of the classes' accuracies, the 11-point mean average precision of several classes a picture, or the area
+    under the ROC curve of two classes. validation: int64 (M,), the training pictures that its authors set
+    apart to choose knobs with, if they did.
+    """
 
     train: Split
     test: Split
     classes: int
     native: int
+    metric: Metric = "accuracy"
+    validation: Tensor | None = None
 
     @property
     def corrupt(self) -> dict[str, str]:

@@ -42,10 +42,12 @@ class Score:
 class Evaluation(Spec):
     """The base of every evaluation: its knobs, and `run`. A subclass has `name: Literal[...]`.
 
-    needs: what its set has to know beside labels, as in `SetSpec.annotated`.
+    needs: what its set has to know beside labels, as in `SetSpec.annotated`. one_class: whether it needs
+    pictures of one class each.
     """
 
     needs: ClassVar[str | None] = None
+    one_class: ClassVar[bool] = False
     name: str
     label: str = Field(
         "",
@@ -166,12 +168,24 @@ class Subject:
 
     def indices(self, part: Part) -> Tensor:
         """(N,) int64: the labelled pictures of the split, whose order features and labels follow."""
-        return (self.split(part).labels >= 0).nonzero().squeeze(1)
+        split = self.split(part)
+        if split.targets is not None:
+            return torch.arange(len(split))
+        return (split.labels >= 0).nonzero().squeeze(1)
 
     def labels(self, part: Part) -> Tensor:
-        """(N,) int64, on the CPU."""
-        labels = self.split(part).labels
-        return labels[labels >= 0]
+        """(N,) int64, on the CPU. Raises ValueError where a picture may be of several classes."""
+        split = self.split(part)
+        if split.targets is not None:
+            raise ValueError(
+                f"a picture may be of several of the {split.targets.shape[1]} classes: use logistic"
+            )
+        return split.labels[split.labels >= 0]
+
+    def targets(self, part: Part) -> Tensor | None:
+        """(N, K) int8, on the CPU: 1 where a picture is of the class, 0 where it is not, -1 where that is left
+        open; None where every picture has one class."""
+        return self.split(part).targets
 
     def features(self, part: Part, interpolation: Interpolation = "bicubic") -> Tensor:
         """(N, C) float32: the pooled feature of every labelled picture. Extracted once."""

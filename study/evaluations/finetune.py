@@ -29,6 +29,8 @@ DROPS = (0.6, 0.8)  # of the epochs: 30 and 40 of 50
 class Finetune(Evaluation):
     """Scores: top1, top5 (%) of the last epoch."""
 
+    one_class = True
+
     name: Literal["finetune"] = Field("finetune", description="fine-tuning on part of the labels")
     fraction: float = Field(0.01, gt=0, le=1, description="part of each class's labels; nested, by seed")
     epochs: int = Field(50, ge=1, le=10_000, description="epochs; the rate falls tenfold at 60 and 80 %")

@@ -21,6 +21,8 @@ from study.evaluations.neighbours import nearest
 class Knn(Evaluation):
     """Scores: top1, top5 (%); where `k` is a list, top1_k10, top5_k10, ... for each."""
 
+    one_class = True
+
     name: Literal["knn"] = Field("knn", description="weighted k-nearest-neighbour classification")
     k: int | list[int] = Field(20, description="neighbours that vote; a list gives one score each")
     temperature: float = Field(0.07, ge=0.02, le=100, description="T of the vote exp(similarity / T)")

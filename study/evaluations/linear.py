@@ -52,6 +52,8 @@ RECIPES: dict[str, Recipe] = {
 class Linear(Evaluation):
     """Scores: top1, top5 (%) of the last epoch; top1_best with `best_epoch`; with `lrs` the chosen lr."""
 
+    one_class = True
+
     name: Literal["linear"] = Field("linear", description="linear probe on frozen features")
     recipe: Literal["lewel_m", "lewel_b", "esvit", "mcl"] = Field(
         "lewel_b", description="the paper whose optimiser, schedule and features are used"

@@ -13,7 +13,8 @@ from data.sets.cifar import Cifar10, Cifar100
 from data.sets.dataset import DataError, HeldSplit
 from data.sets.digits import Digits
 from data.sets.files import FolderSplit
-from data.sets.folder import Folder, ImageNet100
+from data.sets.folder import Folder
+from data.sets.imagenet import HUNDRED, ImageNet, ImageNet100
 
 
 def fill(root, sizes=((10, 12), (9, 15)), classes=("ant", "bee"), test="test"):
@@ -108,8 +109,65 @@ def test_folder_of_one_size_is_held_and_val_counts_as_test(tmp_path):
 def test_wrong_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"nowhere has no train/: put pictures at"):
         Folder(path="nowhere").load(tmp_path)
-    with pytest.raises(DataError, match="holds 2 class folders, not 100"):
-        ImageNet100(path="set").load(fill(tmp_path / "set").parent)
+    with pytest.raises(DataError, match="holds 2 class folders, not 1000"):
+        ImageNet(path="set").load(fill(tmp_path / "set").parent)
     (tmp_path / "set/test/wasp").mkdir()
     with pytest.raises(DataError, match="class 'wasp'"):
         Folder(path="set").load(tmp_path)
+
+
+def test_lists_choose_training_pictures(tmp_path):
+    fill(tmp_path / "set")
+    (tmp_path / "few.txt").write_text("# of ants and bees\nant/1.png\nbee/0.png\n")
+    data = Folder(path="set", list="few.txt").load(tmp_path)
+    assert data.train.files == ["ant/1.png", "bee/0.png"]
+    assert data.train.labels.tolist() == [0, 1]
+    assert len(data.test) == 4
+    assert data.train.fingerprint != Folder(path="set").load(tmp_path).train.fingerprint
+    (tmp_path / "few.txt").write_text("ant/1.png\nwasp/1.png\n")
+    with pytest.raises(
+        DataError, match=r"few\.txt names 2 pictures, of which 1, such as wasp/1\.png, are not there"
+    ):
+        Folder(path="set", list="few.txt").load(tmp_path)
+    (tmp_path / "few.txt").write_text("1.png\n")
+    with pytest.raises(DataError, match=r"names 1 pictures, of which 1, are there more than once"):
+        Folder(path="set", list="few.txt").load(tmp_path)
+    with pytest.raises(DataError, match=r"none\.txt cannot be read .*: it should name pictures, one a line"):
+        Folder(path="set", list="none.txt").load(tmp_path)
+
+
+def test_lists_of_imagenet_name_files_without_their_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageNet, "classes", 2)
+    fill(tmp_path / "imagenet", classes=("n01", "n02"), test="val")
+    for name in ("n01", "n02"):
+        for i in range(3):
+            (tmp_path / f"imagenet/train/{name}/{i}.png").rename(
+                tmp_path / f"imagenet/train/{name}/{name}_{i}.png"
+            )
+    (tmp_path / "1percent.txt").write_text("n02_1.png\nn01_0.png\n")
+    spec = ImageNet(list="1percent.txt")
+    assert spec.load(tmp_path).train.files == ["n01/n01_0.png", "n02/n02_1.png"]
+    assert (spec.training_pictures(), ImageNet().training_pictures()) == (None, 1_281_167)
+
+
+def test_imagenet100_is_a_list_of_classes(tmp_path, monkeypatch):
+    hundred = [line for line in HUNDRED.read_text().splitlines() if not line.startswith("#")]
+    assert len(set(hundred)) == 100
+    assert (hundred, hundred[0]) == (sorted(hundred), "n01558993")
+    monkeypatch.setattr(ImageNet100, "classes", 2)
+    fill(tmp_path / "imagenet", classes=("ant", "bee", "cat"), test="val")
+    (tmp_path / "two.txt").write_text("cat\nant\n")
+    data = ImageNet100(class_list="two.txt").load(tmp_path)  # there is no imagenet100: imagenet is taken
+    assert (data.classes, data.train.files[3], data.train.labels.tolist()) == (
+        2,
+        "cat/0.png",
+        [0, 0, 0, 1, 1, 1],
+    )
+    assert len(data.test) == 4
+    fill(tmp_path / "imagenet100", classes=("cow", "dog"), test="val")
+    assert ImageNet100().load(tmp_path).train.files[0] == "cow/0.png"  # a folder of just these classes
+    with pytest.raises(DataError, match="lacks 2 of 2 classes, such as ant"):
+        ImageNet100(class_list="two.txt").load(tmp_path)
+    (tmp_path / "two.txt").write_text("cat\n")
+    with pytest.raises(DataError, match=r"two\.txt names 1 classes, not 2"):
+        ImageNet100(class_list="two.txt", path="imagenet").load(tmp_path)
