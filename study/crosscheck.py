@@ -185,9 +185,8 @@ def _evaluations(spec: TrialSpec) -> Iterator[Found]:
             yield ("evaluate", i), f"{what}; set its `data` to one of {fitting}"
         if evaluation.label in labels[:i]:
             yield ("evaluate", i), f"'{evaluation.label}' stands twice; give one of them another `label`"
-        used = evaluation.data or spec.data
-        if evaluation.one_class and used.metric == "map11":
-            what = f"needs one class a picture, of which {used.name} has several: use logistic"
+        if evaluation.one_class and data.metric == "map11":
+            what = f"needs one class a picture, of which {data.name} has several: use logistic"
             yield ("evaluate", i), f"{evaluation.name} {what}"
         k = getattr(evaluation, "k", 1)
         most = max(k, default=1) if isinstance(k, list | tuple) else k

@@ -111,12 +111,14 @@ class SetSpec(Spec):
     pictures: of the training split; classes: of both. None where that is not known without loading them.
     side: pixels of the views that suit its pictures, for files that name no `views.size`.
     annotated: what is known beside labels, "pixels" (data.sets.annotations.Semantic), "objects" (Detection).
+    metric: how it is scored, as in Dataset.
     """
 
     pictures: ClassVar[int | None] = None
     classes: ClassVar[int | None] = None
     side: ClassVar[int] = 224
     annotated: ClassVar[tuple[str, ...]] = ()
+    metric: ClassVar[Metric] = "accuracy"
 
     fraction: float = Field(
         1.0, gt=0, le=1, description="class-balanced part of the training split that is used; nested, by seed"

@@ -39,7 +39,7 @@ REPEATED = 0.01  # of the test pictures: published sets repeat a picture or two
 class Row:
     """One set. read: its reader. kind, train, test: torchvision's class, and its arguments for the parts of
     each split (of several training parts the last is for validation). where: what is looked for under the
-    root. how: where it is had if torchvision cannot fetch it."""
+    root. how: where it is had if torchvision cannot fetch it. side: of the views that suit it."""
 
     title: str
     pictures: int
@@ -51,6 +51,7 @@ class Row:
     train: tuple[dict[str, Any], ...] = ()
     test: dict[str, Any] = field(default_factory=dict)
     how: str = ""
+    side: int = 224
 
 
 def _split(*names: str) -> dict[str, Any]:
@@ -101,23 +102,23 @@ ROWS: dict[str, Row] = {
     ),
     "mnist": Row(
         "MNIST", 60_000, 10, "MNIST/raw/*-ubyte", arrays, kind="MNIST", train=({"train": True},),
-        test={"train": False},
+        test={"train": False}, side=32,
     ),
     "fer2013": Row(
         "Facial Emotion Recognition 2013", 32_298, 7, "fer2013/fer2013.csv or icml_face_data.csv", fer,
-        how="Kaggle has it as fer2013",
+        how="Kaggle has it as fer2013", side=48,
     ),
-    "stl10": Row("STL-10", 5000, 10, "stl10_binary/*.bin", arrays, kind="STL10", **_split("train", "test")),
+    "stl10": Row("STL-10", 5000, 10, "stl10_binary/*.bin", arrays, kind="STL10", **_split("train", "test"), side=96),
     "stl10_unlabeled": Row(
         "STL-10 with its 100,000 pictures without labels, for pre-training", 105_000, 10,
-        "stl10_binary/*.bin", arrays, kind="STL10", **_split("train+unlabeled", "test"),
+        "stl10_binary/*.bin", arrays, kind="STL10", **_split("train+unlabeled", "test"), side=96,
     ),
     "gtsrb": Row(
         "German Traffic Signs", 26_640, 43, "gtsrb/GTSRB/Training/, Final_Test/ and gtsrb/GT-final_test.csv",
-        files, kind="GTSRB", **_split("train", "test"),
+        files, kind="GTSRB", **_split("train", "test"), side=32,
     ),
     "pcam": Row(
-        "PatchCamelyon", 294_912, 2, "pcam/camelyonpatch_level_2_split_*.h5", pcam, kind="PCAM",
+        "PatchCamelyon", 294_912, 2, "pcam/camelyonpatch_level_2_split_*.h5", pcam, kind="PCAM", side=96,
     ),
     "ucf101": Row(
         "UCF101, the middle frame of each video of the first split", 9537, 101,
@@ -130,11 +131,11 @@ ROWS: dict[str, Row] = {
     ),
     "eurosat": Row(
         "EuroSAT, four fifths of each class for training", 21_600, 10, "eurosat/2750/<class>/*",
-        drawn("eurosat/2750", 0.8), kind="EuroSAT",
+        drawn("eurosat/2750", 0.8), kind="EuroSAT", side=64,
     ),
     "tiny_imagenet": Row(
         "Tiny-ImageNet", 100_000, 200, "tiny-imagenet-200/train/ and val/ with val_annotations.txt", tiny,
-        how="tiny-imagenet-200.zip is at cs231n.stanford.edu",
+        how="tiny-imagenet-200.zip is at cs231n.stanford.edu", side=64,
     ),
     "nct_crc_he_100k": Row(
         "NCT-CRC-HE-100K, tested on CRC-VAL-HE-7K", 100_000, 9,
@@ -200,7 +201,7 @@ def _spec(name: str, row: Row) -> type[Published]:
         __module__=__name__,
         name=(literal, Field(name, description=f"{row.title}, {row.classes} classes")),
     )
-    for key in ("pictures", "classes", "metric"):
+    for key in ("pictures", "classes", "metric", "side"):
         setattr(made, key, getattr(row, key))
     made.row = row
     return made  # type: ignore[no-any-return]
