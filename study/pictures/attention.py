@@ -45,7 +45,7 @@ def draw_attention(exhibit: Exhibit) -> Sheet:
         bar=("lower picture: attention 0", "the head's largest"),
         notes=[
             "Captions: the head and the entropy of its attention in nats; attention spread evenly over the map has "
-            f"{math.log(size[0] * size[1]):.2f}."
+            f"{math.log(size[0] * size[1]):.3f}."
         ],
     )
     for b, index in enumerate(indices.tolist()):
@@ -59,7 +59,7 @@ def draw_attention(exhibit: Exhibit) -> Sheet:
             for head in ranks.argsort(descending=True).tolist()[:HEADS]:
                 lower = heat(maps[head] / maps[head].max(), shown.size)
                 pair = stacked([masked(shown, mass(maps[head], MASS), RED), lower])
-                panels.append(Panel(pair, f"head {head}: {float(ranks[head]):.2f}"))
+                panels.append(Panel(pair, f"head {head}: {float(ranks[head]):.3f}"))
             sheet.rows.append(Row(f"picture {index}" if query == "centre" else "", panels))
     return sheet
 
