@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -120,13 +122,8 @@ class Segmentation(Evaluation):
         trained = [p for p in net.parameters() if p.requires_grad]
         spec = SGDSpec(lr=self.lr, weight_decay=self.weight_decay, schedule="constant")
         optimizer = SGD(trained, [], spec)
-        draw, waiting = subject.generator("segmentation", "order"), torch.empty(0, dtype=torch.int64)
         net.train()
-        for step in range(steps):
-            if len(waiting) < batch:
-                waiting = torch.cat([waiting, torch.randperm(len(train), generator=draw)])
-            rows, waiting = waiting[:batch], waiting[batch:]
-            images, truth = crops(train, rows, plan, draw, subject.device, subject.mean, subject.std)
+        for step, (images, truth) in enumerate(self._batches(subject, train, plan, batch, steps)):
             with subject.autocast():
                 logits, extra = net(images)
             loss = pixel_loss(logits, truth)
@@ -138,6 +135,28 @@ class Segmentation(Evaluation):
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
+
+    def _batches(
+        self, subject: Subject, train: Semantic, plan: CropPlan, batch: int, steps: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Crops of `batch` pictures a step, each made while the one before is learned from."""
+        draw = subject.generator("segmentation", "order")
+        waiting = torch.empty(0, dtype=torch.int64)
+
+        def made() -> tuple[Tensor, Tensor]:  # one at a time, in order: all that is random is drawn here
+            nonlocal waiting
+            if len(waiting) < batch:
+                waiting = torch.cat([waiting, torch.randperm(len(train), generator=draw)])
+            rows, waiting = waiting[:batch], waiting[batch:]
+            return crops(train, rows, plan, draw, subject.device, subject.mean, subject.std)
+
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(made)
+            for step in range(steps):
+                ready = ahead.result()
+                if step + 1 < steps:
+                    ahead = pool.submit(made)
+                yield ready
 
     def _judge(self, net: nn.Module, subject: Subject, test: Semantic, chosen: Tensor, short: int) -> Tensor:
         """The confusion matrix over the pixels of the chosen test pictures."""
