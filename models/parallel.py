@@ -94,6 +94,15 @@ def broadcast(value: Tensor, source: int = 0) -> Tensor:
     return copy
 
 
+def of_first(value: Any) -> Any:
+    """The first process's value, anything that pickles, in every process."""
+    if world() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
 def barrier() -> None:
     """Wait until every process is here."""
     if world() > 1:

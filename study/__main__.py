@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {  # verb: the module with `add(parser)` and
         "study.verbs.pictures",
         "draw what trials see: views, alignment maps, matches, attention, montages, as PNG files",
     ),
+    "submit": ("study.verbs.submit", "hand a study to a running Ray cluster and follow its log"),
     "evaluate": (
         "study.verbs.evaluate",
         "add the evaluations that finished trials lack, without training again",

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from models import parallel
+
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Save `state` at `path` atomically. Raises OSError naming the path when the disk is full or refuses."""
@@ -44,3 +46,9 @@ def load(path: Path) -> dict[str, Any] | None:
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile):
         return None
     return state if isinstance(state, dict) else None
+
+
+def shared(path: Path | None) -> dict[str, Any] | None:
+    """The state at `path`, in every process that which the first one sees: on a cluster the others may see none,
+    or another one."""
+    return parallel.of_first(load(path) if path is not None and parallel.rank() == 0 else None)

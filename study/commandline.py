@@ -54,31 +54,36 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 
 def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=Path, default=Path("results"), help="tables and checkpoints; default: results"
+        "--out", type=_folder, default=Path("results"), help="tables and checkpoints; default: results"
     )
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:
     """Where and how it is run: what changes no number."""
     add_out(parser)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("~/.cache/ssl-study"),
-        help="where datasets are; default: ~/.cache/ssl-study",
-    )
+    add_how(parser)
     parser.add_argument(
         "--local", action="store_true", help="without Ray: one trial after another in this process"
     )
     parser.add_argument(
         "--address", help="a running Ray cluster to join; default: RAY_ADDRESS, else this machine"
     )
+    parser.add_argument("--cores", type=count, help="cores that a Ray on this machine may use; default: all")
+
+
+def add_how(parser: argparse.ArgumentParser) -> None:
+    """How its trials are run, wherever that is."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("~/.cache/ssl-study"),
+        help="where datasets are; default: ~/.cache/ssl-study",
+    )
     parser.add_argument("--workers", type=count, default=1, help="processes a trial (DDP through Ray Train)")
     parser.add_argument("--cpus", type=count, default=1, help="cores and threads a process; default: 1")
     parser.add_argument(
         "--gpus", type=_share, help="GPUs a process, fractions allowed; default: 1 where there is one"
     )
-    parser.add_argument("--cores", type=count, help="cores that a Ray on this machine may use; default: all")
     parser.add_argument(
         "--save-every", type=_share, default=60.0, metavar="SECONDS", help="between checkpoints"
     )
@@ -86,6 +91,10 @@ def add_where(parser: argparse.ArgumentParser) -> None:
         "--compile", action="store_true", help="torch.compile; changes no result beyond rounding"
     )
     parser.add_argument("--channels-last", action="store_true", help="memory layout for convolutions on GPUs")
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser()  # a shell leaves the ~ of a quoted word, and of --out=~/x
 
 
 def count(text: str) -> int:

@@ -90,6 +90,7 @@ class Conductor:
         self.numbers: dict[str, dict[str, float]] = {}
         self.refused: Mistakes | OSError | None = None  # why the search proposes nothing more
         self.keep: dict[str, list[int]] = {}  # epochs of an arm that others start from
+        self.post: dict[str, str] = {}  # what a cluster's tasks take along to find the results folder
         self.full: set[str] = set()  # stopped trials that the guard trains in full
 
     def run(self) -> Ending:
@@ -189,20 +190,19 @@ class Conductor:
 
         log = perform.study_folder(self.out, self.name) / "ray.log"
         with connect.silenced(log), connect.connected(self.where.address, self.where.at_once) as resources:
+            from study.cluster.courier import posted
             from study.cluster.sweep import Hooks, Needs, concurrency, sweep
 
             workers = self.where.workers
             gpus = self.where.gpus if self.where.gpus is not None else (1.0 if resources.gpus else 0.0)
             needs = Needs(self.where.cpus, gpus, workers)
-            short = [
-                f"{workers} workers of {asked:g} {what} each need {workers * asked:g}, but Ray has {has}"
-                for what, asked, has in (("CPU", needs.cpus, resources.cpus), ("GPU", gpus, resources.gpus))
-                if workers * asked > has
-            ]
-            if short:
-                raise Mistakes("; ".join(short))
+            at_once = concurrency(resources, needs)
+            if not at_once:
+                asked = f"{needs.cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+                has = ", ".join(f"{c:g} CPU and {g:g} GPU" for c, g in dict.fromkeys(resources.nodes))
+                raise Mistakes(f"{workers} workers of {asked} each do not fit: Ray's nodes have {has}")
             device = "cuda" if gpus else "cpu"
-            self.progress.at_once = concurrency(resources, needs)
+            self.progress.at_once = at_once
 
             def give() -> Any:
                 try:
@@ -223,7 +223,12 @@ class Conductor:
                     self._failed(trial, reason)
                 self._ended(agenda, trial, status, reason)
 
-            sweep(Hooks(give, lambda: agenda.finished, ended, lambda: self._tick(agenda)), resources, needs)
+            hooks = Hooks(give, lambda: agenda.finished, ended, lambda: self._tick(agenda))
+            if resources.joined:
+                with posted(self.out, self.name, self.progress.say) as self.post:
+                    sweep(hooks, resources, needs)
+            else:
+                sweep(hooks, resources, needs)
             if self.refused is not None:
                 raise self.refused
 
@@ -231,7 +236,7 @@ class Conductor:
         where = self.where
         how: dict[str, Any] = {"device": device, "workers": workers, "save_every": where.save_every}
         how |= {"compile": where.compile, "channels_last": where.channels_last}
-        how["extra"] = {} if trial.id in self.full else rungs.extra(self.space, trial)
+        how["extra"] = self.post | ({} if trial.id in self.full else rungs.extra(self.space, trial))
         how["extra"] |= {"keep": self.keep.get(trial.arm, []), "small": 0 if trial.point else SMALL}
         return perform.task_of(trial, self.name, self.out, self.root, **how)
 

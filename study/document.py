@@ -6,6 +6,7 @@ Numbers are read as people write them (`1e-6` is a number); duplicate keys, octa
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     return value
+
+
+def text(value: Any) -> str:
+    """A value as a YAML text that is read as the same value again (JSON, which YAML contains)."""
+    return json.dumps(plain(value), indent=1, ensure_ascii=False)
 
 
 def located(value: Any, place: Place) -> Any:

@@ -93,9 +93,12 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
         yield True
 
 
-def perform(task: Task, stopped: Callable[[], bool] | None = None) -> tuple[str, str]:
+def perform(
+    task: Task, stopped: Callable[[], bool] | None = None, exchange: Callable[[], None] | None = None
+) -> tuple[str, str]:
     """Run the task and write its rows (the first process does); returns (status, reason).
 
+    stopped: asked after every step whether to stop. exchange: see `rungs.hang`.
     An interrupted trial writes no row: its checkpoint is all that it leaves.
     Raises OSError when a checkpoint or a row cannot be written.
     """
@@ -136,7 +139,7 @@ def perform(task: Task, stopped: Callable[[], bool] | None = None) -> tuple[str,
             task.extra.get("small", 0),
         )
         spec = from_json(task.spec)
-        rungs.hang(watch, task, spec, place)
+        rungs.hang(watch, task, spec, place, exchange)
         try:
             outcome = trial.run(spec, Path(task.root), place, watch)
         finally:

@@ -154,7 +154,7 @@ class _Training:
         self.spent = 0.0  # seconds of earlier runs of this trial, less those of evaluations on the way
         self.effort = Effort(place.compile)
         self.file = place.folder / "training.pt" if place.folder else None
-        state = checkpoint.load(self.file) if self.file else None
+        state = checkpoint.shared(self.file)
         if state is not None and state["id"] == spec.id:
             self._restore(state)
         elif spec.start is not None:
@@ -298,7 +298,7 @@ class _Training:
         self.bad += 1
         if self.bad <= PATIENCE:
             return
-        state = checkpoint.load(self.file) if self.file and not self.returned else None
+        state = None if self.returned else checkpoint.shared(self.file)
         if state is None or state["id"] != self.spec.id or state["bad"]:
             raise Diverged(
                 f"the loss was {loss} for {self.bad} steps, last at step {moment.step} of {self.total}"

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import torch
 
+import data
+import models
+import study
+
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "ray", "optuna", "pyarrow")
 
 
@@ -20,10 +24,15 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "ray", "optuna", "pyarrow")
 def code() -> str:
     """12 hex digits over the sources of study, models and data, as they stand on disk."""
     total = hashlib.sha256()
-    root = Path(__file__).resolve().parent.parent
-    for folder in ("data", "models", "study"):
-        for path in sorted((root / folder).rglob("*.py")):
-            total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for package in (
+        data,
+        models,
+        study,
+    ):  # on a cluster's node each of them is unpacked in a folder of its own
+        folder = Path(package.__path__[0]).resolve()
+        for path in sorted(folder.rglob("*.py")):
+            name = Path(package.__name__) / path.relative_to(folder)
+            total.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()[:12]
 
 

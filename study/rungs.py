@@ -8,7 +8,7 @@ measures nor decides again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +38,14 @@ def extra(space: Space, trial: Trial) -> dict[str, Any]:
     return {"scheduler": scheduler.model_dump(mode="json"), "rivals": rivals}
 
 
-def hang(watch: Watch, task: Task, spec: TrialSpec, place: Place) -> None:
-    """Let `watch` stop the task's training at rungs, where its scheduler says so."""
+def hang(
+    watch: Watch, task: Task, spec: TrialSpec, place: Place, exchange: Callable[[], None] | None = None
+) -> None:
+    """Let `watch` stop the task's training at rungs, where its scheduler says so. exchange: called before it
+    looks for the values of others, and after it has left its own."""
     if "scheduler" not in task.extra:
         return
-    rungs = Rungs(task, spec, place)
+    rungs = Rungs(task, spec, place, exchange or (lambda: None))
     watch.rungs = rungs.steps
     watch.measure = rungs.measure
 
@@ -50,8 +53,10 @@ def hang(watch: Watch, task: Task, spec: TrialSpec, place: Place) -> None:
 class Rungs:
     """The rungs of one trial."""
 
-    def __init__(self, task: Task, spec: TrialSpec, place: Place) -> None:
-        self.task, self.spec, self.place = task, spec, place
+    def __init__(
+        self, task: Task, spec: TrialSpec, place: Place, exchange: Callable[[], None] = lambda: None
+    ) -> None:
+        self.task, self.spec, self.place, self.exchange = task, spec, place, exchange
         self.scheduler = SchedulerSpec.model_validate_json(json.dumps(task.extra["scheduler"]))
         self.out = Path(task.out)
         self._steps: tuple[int, ...] = ()
@@ -67,7 +72,10 @@ class Rungs:
         own = self._rows(f"{self.task.id}-*")
         stands = next((row for row in own if row["rung"] == rung), None)
         if stands is None:
-            stands = self._decided(rung, step, self._value(method, step), own)
+            value = self._value(method, step)
+            self.exchange()
+            stands = self._decided(rung, step, value, own)
+            self.exchange()
         why = stands["stopped"]
         return f"stopped at rung {rung + 1} of {len(self._steps)}, step {step}: {why}" if why else None
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from models import parallel
 from models.backbones.backbone import Backbone
 from models.method import Method
 from models.spec import Spec
@@ -120,8 +121,26 @@ def stands(folder: Path, start: TrialStart) -> bool:
 def begin(method: Method, start: Any, folder: Path | None) -> int:
     """Put the weights that `start` names into the method; the epoch from which schedules count on, or 0.
 
-    folder: the trial's own, beside which those of other trials are. Raises StartError.
+    folder: the trial's own, beside which those of other trials are. Of several processes the first one alone
+    has to see it. Raises StartError, in all of them.
     """
+    epoch, error = 0, None
+    if parallel.rank() == 0:
+        try:
+            epoch = _begin(method, start, folder)
+        except StartError as why:
+            error = str(why)
+    epoch, error = parallel.of_first((epoch, error))
+    if error is not None:
+        raise StartError(error)
+    if parallel.world() > 1:
+        first = parallel.rank() == 0
+        state = {name: value.cpu() for name, value in method.state_dict().items()} if first else None
+        method.load_state_dict(parallel.of_first(state))
+    return epoch
+
+
+def _begin(method: Method, start: Any, folder: Path | None) -> int:
     if isinstance(start, TimmStart):
         into_backbones(method, weights.of_timm(start.model))
     elif isinstance(start, FileStart):

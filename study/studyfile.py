@@ -143,14 +143,19 @@ class Source:
 
 def scales_of(path: Path) -> list[str]:
     """The scales that a file can be read at: those it names, and laptop. Raises Mistakes."""
-    scales = _included(document.read(path), path, ()).get("scales")
+    scales = included(path).get("scales")
     named = [name for name in SCALES if isinstance(scales, Block) and name in scales]
     return list(dict.fromkeys(["laptop", *named]))
 
 
+def included(path: Path) -> Block:
+    """The blocks of a file with those that it includes laid under them. Raises Mistakes."""
+    return _included(document.read(path), path, ())
+
+
 def load(path: Path, scale: str = "laptop", overrides: Iterable[str] = ()) -> Source:
     """Read a study file at one scale, with `key=value` overrides. Raises Mistakes."""
-    blocks = _included(document.read(path), path, ())
+    blocks = included(path)
     found = _check_top(blocks)
     blocks = _scaled(blocks, scale, found)
     for text in overrides:

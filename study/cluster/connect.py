@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from study.mistake import Mistakes
 
@@ -29,14 +32,26 @@ QUIET = {
     "RAY_raylet_start_wait_time_s": "120",  # a busy laptop needs more than the 30 s of the default
 }
 
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what Ray tells the driver of a submitted job
+
 
 @dataclass(frozen=True)
 class Resources:
-    """What the connected cluster has."""
+    """What the connected cluster has.
 
-    cpus: int
-    gpus: int
-    nodes: int
+    nodes: (CPUs, GPUs) of each node. joined: it runs without us, perhaps on several machines.
+    """
+
+    nodes: tuple[tuple[float, float], ...]
+    joined: bool = False
+
+    @property
+    def cpus(self) -> float:
+        return sum(cpus for cpus, _ in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        return sum(gpus for _, gpus in self.nodes)
 
 
 def quieten() -> None:
@@ -84,26 +99,55 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[R
         "configure_logging": False,
     }
     if address:
-        # Every worker gets these sources, not a folder that a node has by chance.
-        import data
-        import models
-        import study
-
-        modules = [study, models, data]
-        options |= {"address": address, "runtime_env": {"py_modules": modules, "env_vars": _environment()}}
+        options |= {"address": address, "runtime_env": _lacking(runtime_env())}
     else:
-        options |= {"include_dashboard": False, "num_cpus": cpus or len(os.sched_getaffinity(0))}
+        # "local": without it Ray joins a cluster that somebody has started on this machine.
+        here = {"include_dashboard": False, "num_cpus": cpus or len(os.sched_getaffinity(0))}
+        options |= {"address": "local", **here}
     try:
-        ray.init(**options)  # type: ignore[arg-type]
+        with _own_signals():
+            ray.init(**options)  # type: ignore[arg-type]
     except Exception as error:  # ray.init raises bare ones; whatever it is, the user reads one line of it
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if address and isinstance(error, ConnectionError) and "RAY_AUTH_MODE" not in os.environ:
+            first += " (one that asks for a token answers with RAY_AUTH_MODE=token only)"
         raise Mistakes(f"no Ray cluster answers at {address or 'this machine'}: {first}") from None
     try:
-        have = ray.cluster_resources()
-        yield Resources(int(have.get("CPU", 1)), int(have.get("GPU", 0)), len(ray.nodes()))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield Resources(tuple((n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in nodes), bool(address))
     finally:
         ray.shutdown()
 
 
-def _environment() -> dict[str, str]:
-    return {**QUIET, **{k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")}}
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray puts a handler of its own on SIGTERM, which ends the process at once: ours is put back."""
+    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+    yield
+    with contextlib.suppress(ValueError):  # not the main thread, which alone has handlers
+        signal.signal(signal.SIGTERM, before)
+
+
+def runtime_env() -> dict[str, Any]:
+    """What every worker of a cluster gets: these sources, not a folder that its node has by chance, and the
+    same quiet and threads as here."""
+    import data
+    import models
+    import study
+
+    threads = {k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")}
+    modules = [str(Path(package.__path__[0]).resolve()) for package in (study, models, data)]
+    return {"py_modules": modules, "env_vars": {**QUIET, **threads}}
+
+
+def _lacking(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Without what a submitted job was given already: Ray refuses to be told the same thing twice."""
+    config = json.loads(os.environ.get(JOB_CONFIG, "{}"))
+    given = config.get("runtime_env") or {}
+    if given.pop("working_dir", None):
+        # The study file's folder is the driver's affair. A node that fetched it anew would remove the folder
+        # below the feet of another node on the same machine.
+        os.environ[JOB_CONFIG] = json.dumps(config)
+    variables = {k: v for k, v in wanted["env_vars"].items() if k not in given.get("env_vars", {})}
+    lacking = {k: v for k, v in wanted.items() if k not in given and k != "env_vars"}
+    return {**lacking, "env_vars": variables} if variables else lacking

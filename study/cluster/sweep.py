@@ -53,11 +53,17 @@ def _no_hooks() -> None:
 
 
 def concurrency(resources: Resources, needs: Needs) -> int:
-    """How many trials the cluster holds at once; at least 1."""
-    fits = resources.cpus / max(needs.cpus * needs.workers, 1e-9)
-    if needs.gpus:
-        fits = min(fits, resources.gpus / (needs.gpus * needs.workers))
-    return max(1, int(fits + 1e-6))
+    """How many trials the cluster holds at once; 0 where it cannot hold one. A process fits on one node only,
+    the processes of a trial may be on several."""
+    fits = 0
+    for cpus, gpus in resources.nodes:
+        places = cpus / max(needs.cpus, 1e-9)
+        if needs.gpus:
+            # A share of a GPU comes from one GPU: of two with 0.6 each no third is left.
+            each = gpus * int(1 / needs.gpus + 1e-6) if needs.gpus < 1 else gpus / needs.gpus
+            places = min(places, each)
+        fits += int(places + 1e-6)
+    return fits // needs.workers
 
 
 def sweep(hooks: Hooks, resources: Resources, needs: Needs) -> None:
@@ -79,7 +85,7 @@ def sweep(hooks: Hooks, resources: Resources, needs: Needs) -> None:
             tune_config=tune.TuneConfig(
                 search_alg=proposer,
                 num_samples=-1,
-                reuse_actors=needs.workers == 1,
+                reuse_actors=True,
                 max_concurrent_trials=None,
             ),
             run_config=tune.RunConfig(
@@ -170,9 +176,9 @@ def cause(error: BaseException) -> str:
 
 def _alone(config: dict[str, Any]) -> None:
     """A trial of one process, in Tune's warm actor."""
-    from study.perform import perform
+    from study.cluster.courier import carried
 
-    status, reason = perform(Task.from_json(config["task"]))
+    status, reason = carried(Task.from_json(config["task"]))
     tune.report({"status": status, "reason": reason, "step": 1})
 
 

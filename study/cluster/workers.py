@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from study.cluster import courier
 from study.perform import Task
 
 
@@ -16,7 +18,8 @@ def run_group(task: Task, cpus: float, gpus: float) -> tuple[str, str]:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     word = task.folder / "word.json"
-    word.unlink(missing_ok=True)
+    if not courier.clear_word(task):
+        word.unlink(missing_ok=True)
     resources: dict[str, float] = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
     with tempfile.TemporaryDirectory(prefix="ssl-study-") as scratch:
         trainer = TorchTrainer(
@@ -33,6 +36,10 @@ def run_group(task: Task, cpus: float, gpus: float) -> tuple[str, str]:
             ),
         )
         trainer.fit()
+    if "courier" in task.extra:
+        if (said := courier.word_of(task)) is None:
+            raise RuntimeError("its processes ended without a word")
+        return said
     told = json.loads(word.read_text())
     return told["status"], told["reason"]
 
@@ -49,8 +56,10 @@ def _member(config: dict[str, Any]) -> None:
     device = get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    status, reason = perform(Task(**{**json.loads(task.to_json()), "device": str(device)}))
-    if parallel.rank() == 0:
+    task = replace(task, device=str(device))
+    # Only the first process reads and writes files.
+    status, reason = courier.carried(task) if parallel.rank() == 0 else perform(task)
+    if parallel.rank() == 0 and not courier.tell_word(task, status, reason):
         word = Path(task.folder) / "word.json"
         word.parent.mkdir(parents=True, exist_ok=True)
         word.write_text(json.dumps({"status": status, "reason": reason}))
