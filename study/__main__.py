@@ -34,7 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {  # verb: the module with `add(parser)` and
     "report": ("study.verbs.report", "one HTML page of every answer, from the tables, and its twins"),
     "verify": ("study.verbs.verify", "work out every number of a report anew; exit code 1 where one differs"),
     "schema": ("study.verbs.schema", "the JSON Schema of study files, for editors"),
-    "bench": ("study.verbs.bench", "measure this machine: views, knn, sweep"),
+    "bench": ("study.verbs.bench", "measure this machine: views, region-loss, knn, sweep, tables"),
 }
 
 

@@ -34,7 +34,7 @@ class Chapter:
 
     @cached_property
     def runs(self) -> Runs:
-        return Runs(self.tables, self.view)
+        return Runs.of(self.tables, self.view)
 
     @cached_property
     def answers(self) -> dict[str, Answer]:

@@ -14,6 +14,7 @@ from study.table import Tables
 
 _CURVES = 6  # figures of training curves
 _ARMS = 16  # drawn in one figure of curves; more cannot be told apart
+_RUNS = 8  # of an arm, drawn as single curves
 
 
 @dataclass(frozen=True)
@@ -118,23 +119,15 @@ def _cost(runs: Runs, answer: Answer) -> list[Figure]:
 
 
 def _training(tables: Tables, runs: Runs) -> list[Figure]:
-    """Training curves of every arm's chosen configuration; only these are read from the table."""
+    """Training curves of the first arms' chosen configurations; only the parts of these trials are read."""
     arms = runs.arms[:_ARMS]
-    of_arm = {identity: arm for arm in arms for identity in runs.ids(arm)}
-    names: Counter[str] = Counter()
-    found: dict[str, dict[str, dict[str, list[tuple[float, float]]]]] = defaultdict(lambda: defaultdict(dict))
-    for point in tables.curves:
-        if point["id"] in of_arm and point["value"] is not None:
-            names[point["name"]] += 1
-            line = found[point["name"]][of_arm[point["id"]]].setdefault(point["id"], [])
-            line.append((float(point["step"]), point["value"]))
-    longest = [
-        name
-        for name, _ in names.most_common()
-        if any(len(v) > 1 for g in found[name].values() for v in g.values())
-    ]
+    ids = {arm: runs.ids(arm)[:_RUNS] for arm in arms}
+    lines = tables.series(runs.study.name, [identity for own in ids.values() for identity in own])
+    points: Counter[str] = Counter()
+    for own in lines.values():
+        points.update({name: len(line) for name, line in own.items() if len(line) > 1})
     drawn = []
-    for name in sorted(longest, key=lambda n: n != "loss")[:_CURVES]:
-        groups = {arm: [sorted(line) for line in found[name].get(arm, {}).values()] for arm in arms}
+    for name in sorted((name for name, _ in points.most_common()), key=lambda n: n != "loss")[:_CURVES]:
+        groups = {arm: [lines[i][name] for i in ids[arm] if name in lines.get(i, {})] for arm in arms}
         drawn.append(Figure(name, "training", figures.lines(name, "step", groups), arms))
     return drawn

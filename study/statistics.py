@@ -13,7 +13,7 @@ from itertools import product
 from typing import TypeVar
 
 import numpy as np
-from scipy import optimize
+from scipy import optimize, special
 from scipy import stats as sps
 
 K = TypeVar("K", bound=Hashable)
@@ -86,7 +86,7 @@ def mean(values: Sequence[float], level: float = LEVEL) -> Interval:
     if n == 1:
         return Interval(centre, None, None, 1, None)
     sd = _spread(x)
-    half = float(sps.t.ppf((1 + level) / 2, n - 1)) * sd / math.sqrt(n)
+    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
     return Interval(centre, centre - half, centre + half, n, sd)
 
 
@@ -120,8 +120,8 @@ def t_test(values: Sequence[float], centre: float = 0.0, alternative: str = "two
         return up if (shift > 0) == (alternative == "greater") else 1.0
     t = float(x.mean()) / (sd / math.sqrt(n))
     if alternative == "two-sided":
-        return float(2 * sps.t.sf(abs(t), n - 1))
-    return float(sps.t.sf(t if alternative == "greater" else -t, n - 1))
+        return float(2 * special.stdtr(n - 1, -abs(t)))
+    return float(special.stdtr(n - 1, -t if alternative == "greater" else t))
 
 
 def sign_flip(values: Sequence[float], draws: int = 20_000, seed: int = 0) -> float | None:
@@ -134,11 +134,18 @@ def sign_flip(values: Sequence[float], draws: int = 20_000, seed: int = 0) -> fl
         return None
     seen = abs(float(x.sum()))
     slack = 1e-9 * float(np.abs(x).sum())  # equal sums must count as equal
+    signs = _signs(len(x), draws, seed)
     if len(x) <= _EXACT:
-        signs = np.array(list(product((1.0, -1.0), repeat=len(x))))
         return float((np.abs(signs @ x) >= seen - slack).mean())
-    signs = np.random.default_rng(seed).choice((1.0, -1.0), (draws, len(x)))
     return float((1 + int((np.abs(signs @ x) >= seen - slack).sum())) / (draws + 1))
+
+
+@lru_cache(maxsize=8)
+def _signs(n: int, draws: int, seed: int) -> np.ndarray:
+    """(2^n or draws, n) of 1 and -1."""
+    if n <= _EXACT:
+        return np.array(list(product((1.0, -1.0), repeat=n)))
+    return np.random.default_rng(seed).choice((1.0, -1.0), (draws, n))
 
 
 def sign_flip_floor(n: int) -> float:
@@ -193,30 +200,33 @@ def power(size: float, sd: float, n: int, alpha: float = 1 - LEVEL) -> float | N
     if sd == 0:
         return 1.0 if size else alpha
     shift = abs(size) / sd * math.sqrt(n)
-    edge = float(sps.t.ppf(1 - alpha / 2, n - 1))
-    spread = _spreads(n - 1)
-    return float((sps.norm.sf(edge * spread - shift) + sps.norm.cdf(-edge * spread - shift)).mean())
+    spread = _spreads(n - 1) * float(special.stdtrit(n - 1, 1 - alpha / 2))
+    return float((special.ndtr(shift - spread) + special.ndtr(-spread - shift)).mean())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _spreads(freedom: int) -> np.ndarray:
     """Equally likely ratios of a sample's spread to the true one: scipy's noncentral t returns NaN in places
     (2 pairs, a large difference), so power averages the normal over them instead.
     """
-    ranks = (np.arange(8192) + 0.5) / 8192
-    return np.sqrt(sps.chi2.ppf(ranks, freedom) / freedom)
+    ranks = (np.arange(2048) + 0.5) / 2048
+    return np.sqrt(special.chdtri(freedom, 1 - ranks) / freedom)
 
 
 def detectable(sd: float, n: int, wanted: float = 0.8, alpha: float = 1 - LEVEL) -> float | None:
     """Smallest true difference that n pairs with spread `sd` show with power `wanted`; None if n < 2."""
     if n < 2:
         return None
-    if sd == 0:
-        return 0.0
-    top = sd
-    while (power(top, sd, n, alpha) or 0.0) < wanted:
+    return sd * _detectable(n, wanted, alpha) if sd > 0 else 0.0
+
+
+@lru_cache(maxsize=1024)
+def _detectable(n: int, wanted: float, alpha: float) -> float:
+    """As `detectable`, in units of the spread."""
+    top = 1.0
+    while (power(top, 1.0, n, alpha) or 0.0) < wanted:
         top *= 2
-    return float(optimize.brentq(lambda size: (power(size, sd, n, alpha) or 0.0) - wanted, 0.0, top))
+    return float(optimize.brentq(lambda size: (power(size, 1.0, n, alpha) or 0.0) - wanted, 0.0, top))
 
 
 def pairs_needed(size: float, sd: float, wanted: float = 0.8, alpha: float = 1 - LEVEL) -> int | None:

@@ -186,6 +186,9 @@ class Tables:
     out: Path
     study: str | None = None
     torn: dict[str, str] = field(default_factory=dict)  # path of a part that was left out: why
+    memo: dict[str, Any] = field(
+        default_factory=dict, repr=False, compare=False
+    )  # what readers made of the rows
 
     @cached_property
     def trials(self) -> list[Row]:
@@ -208,6 +211,26 @@ class Tables:
     def curves(self) -> list[Row]:
         """Rows of curves of the attempts in `trials`."""
         return self.read("curves")
+
+    def series(self, study: str, ids: Iterable[str]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+        """id -> name -> (step, value) ascending, of these trials' curves: only their own parts are read."""
+        wanted = set(ids)
+        found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+        for row in self.trials:
+            if row["study"] != study or row["id"] not in wanted:
+                continue
+            path = self.out / "tables" / "curves" / study / f"{row['id']}-{row['attempt']}.parquet"
+            part = _part(path, pa.schema([SCHEMAS["curves"].field(n) for n in ("step", "name", "value")]))
+            if isinstance(part, str):
+                self.torn[str(path)] = part
+                continue
+            lines = found.setdefault(row["id"], {})
+            for step, name, value in zip(*(part.column(n).to_pylist() for n in ("step", "name", "value"))):
+                if value is not None:
+                    lines.setdefault(name, []).append((float(step), value))
+            for line in lines.values():
+                line.sort()
+        return found
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> list[Row]:
         """As the function `read`; `columns` names those wanted, all of them by default."""

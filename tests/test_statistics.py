@@ -131,10 +131,15 @@ def test_interquartile_mean_leaves_out_the_ends() -> None:
     assert st.interquartile_mean([]) is None
 
 
-def test_intervals_cover_what_they_say() -> None:
-    rng = np.random.default_rng(3)
-    hits = 0
-    for _ in range(1000):
-        got = st.mean(list(rng.normal(0, 1, 4)))
-        hits += got.low <= 0 <= got.high
-    assert 0.93 < hits / 1000 < 0.97
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_intervals_of_paired_differences_cover_what_they_say(n: int) -> None:
+    """Nominal 95 %: two arms that share their seeds' noise, a true difference of 0.7."""
+    rng, hits, rejected, draws = np.random.default_rng(3), 0, 0, 3000
+    for _ in range(draws):
+        shared = rng.normal(60, 3, n)
+        a, b = shared + 0.7 + rng.normal(0, 1, n), shared + rng.normal(0, 0.5, n)
+        got = st.paired(dict(enumerate(a)), dict(enumerate(b)))
+        hits += got.interval.low <= 0.7 <= got.interval.high
+        rejected += st.t_test(list(a - b), 0.7) < 0.05
+    assert 0.93 < hits / draws < 0.97
+    assert rejected == draws - hits

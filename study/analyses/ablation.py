@@ -13,7 +13,7 @@ _MANY = 4
 
 def run(tables: Tables, study: StudyView) -> Answer:
     """Paired differences to the baseline; p of the paired t test, Holm over all arms and metrics shown."""
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     base = runs.baseline
     title = f"{study.name}: each change against {base or 'the baseline'}"
     columns = ["arm", "change", "metric", "difference", "n", "effect size", "wins", "p (Holm)"]

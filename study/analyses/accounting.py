@@ -11,7 +11,7 @@ _MANY = 6
 
 def run(tables: Tables, study: StudyView) -> Answer:
     """One row an arm and one for all: planned, every status, not run; notes give the commonest reasons."""
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     title = f"{study.name}: planned and done"
     used = [status for status in STATUSES if status == "done" or runs.statuses()[status]]
     columns = ["arm", "planned", *used, "not run", "seeds done"]
@@ -39,17 +39,12 @@ def run(tables: Tables, study: StudyView) -> Answer:
 
 def _row(runs: Runs, arm: str, used: list[str]) -> Row:
     counts, planned = runs.statuses(arm), runs.study.planned.get(arm)
-    seeds = sorted(
-        {
-            r["seed"]
-            for r in runs.trials
-            if r["arm"] == arm and r["status"] == "done" and r["seed"] is not None
-        }
-    )
+    trials = runs.by_arm[arm]
+    seeds = sorted({r["seed"] for r in trials if r["status"] == "done" and r["seed"] is not None})
     row: Row = {"arm": arm, "planned": planned, **{status: counts[status] for status in used}}
     row["not run"] = max(0, planned - sum(counts.values())) if planned is not None else None
     row["seeds done"] = " ".join(map(str, seeds[:12])) + (" ..." if len(seeds) > 12 else "") or None
     row["ids"] = runs.all_ids(arm)
     for status in used:
-        row[f"{status}.ids"] = [r["id"] for r in runs.trials if r["arm"] == arm and r["status"] == status]
+        row[f"{status}.ids"] = [r["id"] for r in trials if r["status"] == status]
     return row

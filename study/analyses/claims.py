@@ -22,7 +22,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
     title = f"{study.name}: claims"
     if not study.claims:
         return Answer(title, COLUMNS, [], ["the study file makes no claim"])
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     rows = [_row(runs, claim) for claim in study.claims]
     for row, late in zip(rows, post_hoc(tables.out, study.name, study.claims)):
         row["post hoc"] = late

@@ -46,7 +46,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
         return Answer(
             title, COLUMNS, [], ["nothing is confirmed yet; `confirm` runs the best with fresh seeds"]
         )
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     metric = runs.objective
     sign = 1.0 if study.higher_is_better(metric) else -1.0
     candidates = ranked(runs, metric)

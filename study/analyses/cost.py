@@ -21,14 +21,14 @@ def run(tables: Tables, study: StudyView) -> Answer:
 
     An arm is on the Pareto front when no other is as good and as quick, and better in one of the two.
     """
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     title = f"{study.name}: cost"
     if not runs.trials:
         return Answer(title, COLUMNS, [], ["no trial has ended yet"])
     metric = runs.metrics[0] if runs.metrics else None
     rows: list[Row] = []
     for arm in runs.arms:
-        trials = [row for row in runs.trials if row["arm"] == arm]
+        trials = runs.by_arm[arm]
         done = [row["seconds"] for row in trials if row["status"] == "done" and row["seconds"] is not None]
         row: Row = {"arm": arm, "trials": len(trials), "seconds a trial": statistics.mean(done).estimate}
         row |= _sums(trials) | {"parameters": _most(trials, "parameters")}

@@ -19,7 +19,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
     averaged over the cells that agree in all other axes; then a row for every pair of axes: the difference of
     differences between their outermost levels. Sampled axes are left to `importance`.
     """
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     title = f"{study.name}: effects of the axes"
     cells = [p for arm in runs.arms for p in [runs.chosen(arm)] if p is not None and not p.named]
     keys = [k for k in dict.fromkeys(k for p in cells for k in p.axes) if k not in study.sampled]

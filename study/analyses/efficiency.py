@@ -20,7 +20,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
     a fraction, as a share of that fraction. crossing: where the difference changes its sign; `all at once` says
     whether bands that hold for all fractions together show it.
     """
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     title = f"{study.name}: what data is worth, against the baseline"
     curves = curves_of(runs)
     rows: list[Row] = []

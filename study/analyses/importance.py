@@ -14,7 +14,8 @@ COLUMNS = ["axis", "metric", "PED-ANOVA", "noise", "rank", "fANOVA", "rank corre
 LEAST = 20  # under so many trials nothing is said
 TOP, LEAST_TOP = 0.1, 5  # the best trials that PED-ANOVA compares, and the fewest of them
 DRAWS = 200  # of trials anew, for PED-ANOVA; as many with shuffled scores
-TREES, FORESTS, MOST, GROUND = 24, 20, 1000, 256
+MOST_TRIALS = 4000  # of them, drawn at random where there are more
+TREES, FORESTS, MOST, GROUND = 16, 20, 500, 192
 UNKNOWN = "unknown"
 
 
@@ -26,7 +27,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
     that a forest predicts (Hutter et al. 2014), as a check. Spearman's rho for an axis of numbers.
     """
     title = f"{study.name}: importance of the axes"
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     rows: list[Row] = []
     short: dict[str, int] = {}
     told = 0
@@ -105,14 +106,18 @@ def _interval(share: float, low: float, high: float) -> str:
 def _ped(matrix: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shares (D,), shares over trials drawn anew (DRAWS, D), and the noise of every axis (D,)."""
     rng = np.random.default_rng(0)
+    if len(scores) > MOST_TRIALS:  # more would only narrow what is narrow already
+        kept = rng.choice(len(scores), MOST_TRIALS, replace=False)
+        matrix, scores = matrix[kept], scores[kept]
     n = len(scores)
     top = max(LEAST_TOP, round(TOP * n))
-    found = pedanova.divergences(matrix, scores, top)
-    again = []
-    for _ in range(DRAWS):
-        picked = rng.integers(0, n, n)
-        again.append(pedanova.divergences(matrix[picked], scores[picked], top))
-    shuffled = np.array([pedanova.divergences(matrix, rng.permutation(scores), top) for _ in range(DRAWS)])
+    axes, order = pedanova.Axes(matrix), np.argsort(-scores, kind="stable")
+    found = axes.divergences(order, top)
+    # A draw of trials anew, best first: how often each of the sorted trials is drawn.
+    again = [
+        axes.divergences(np.repeat(order, rng.multinomial(n, np.full(n, 1 / n))), top) for _ in range(DRAWS)
+    ]
+    shuffled = np.array([axes.divergences(rng.permutation(n), top) for _ in range(DRAWS)])
     noise = np.quantile(shuffled, 0.95, axis=0)
     total = float(found.sum())
     return (
@@ -148,8 +153,6 @@ def _column(values: list[Any]) -> np.ndarray:
 
 def _shares(matrix: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """(1 + FORESTS, axes): the share of every axis, fitted to all trials, then to trials drawn anew."""
-    from sklearn.ensemble import RandomForestRegressor
-
     rng = np.random.default_rng(0)
     if len(scores) > MOST:  # a forest of more says no more, and takes longer
         kept = rng.choice(len(scores), MOST, replace=False)
@@ -157,19 +160,42 @@ def _shares(matrix: np.ndarray, scores: np.ndarray) -> np.ndarray:
     found = []
     for draw in range(1 + FORESTS):
         picked = np.arange(len(scores)) if draw == 0 else rng.integers(0, len(scores), len(scores))
-        forest = RandomForestRegressor(TREES, random_state=draw, min_samples_leaf=2, n_jobs=1)
-        forest.fit(matrix[picked], scores[picked])
         few = len(matrix) <= GROUND
         ground = matrix if few else matrix[rng.choice(len(matrix), GROUND, replace=False)]
-        whole = float(forest.predict(ground).var())
-        found.append(
-            [_main(forest, ground, axis) / whole if whole > 0 else 0.0 for axis in range(matrix.shape[1])]
-        )
+        asked = [_asked(ground, axis) for axis in range(matrix.shape[1])]
+        rows = [ground, *(stacked for stacked, _ in asked)]
+        predicted = _forest(matrix[picked], scores[picked], np.concatenate(rows), rng)
+        parts = np.split(predicted, np.cumsum([len(r) for r in rows])[:-1])
+        whole = float(parts[0].var())
+        main = [_main(part, weights) for part, (_, weights) in zip(parts[1:], asked)]
+        found.append([value / whole if whole > 0 else 0.0 for value in main])
     return np.clip(np.array(found), 0.0, 1.0)
 
 
-def _main(forest: Any, ground: np.ndarray, axis: int) -> float:
-    """Variance over an axis's values, as often as they occur, of the mean prediction, all else as it is."""
+def _forest(
+    matrix: np.ndarray, scores: np.ndarray, wanted: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Mean prediction of bagged trees (scikit-learn's own forest spends most of its time copying settings)."""
+    from sklearn import config_context
+    from sklearn.tree import DecisionTreeRegressor
+
+    inputs, asked, outputs = (
+        matrix.astype(np.float32),
+        wanted.astype(np.float32),
+        scores[:, None].astype(float),
+    )
+    total = np.zeros(len(wanted))
+    with config_context(skip_parameter_validation=True, assume_finite=True):
+        for _ in range(TREES):
+            picked = rng.integers(0, len(scores), len(scores))
+            tree = DecisionTreeRegressor(min_samples_leaf=2, random_state=0)
+            tree.fit(inputs[picked], outputs[picked], check_input=False)
+            total += tree.predict(asked, check_input=False)
+    return total / TREES
+
+
+def _asked(ground: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of ground at every value of an axis, value by value, and how often each value occurs."""
     levels, counts = np.unique(ground[:, axis], return_counts=True)
     weights = counts.astype(float)
     if len(levels) > 12:  # a sampled axis: quantiles stand for it
@@ -177,6 +203,11 @@ def _main(forest: Any, ground: np.ndarray, axis: int) -> float:
         weights = np.ones(len(levels))
     stacked = np.repeat(ground[None], len(levels), axis=0)
     stacked[:, :, axis] = levels[:, None]
-    means = forest.predict(stacked.reshape(-1, ground.shape[1])).reshape(len(levels), -1).mean(1)
+    return stacked.reshape(-1, ground.shape[1]), weights
+
+
+def _main(predicted: np.ndarray, weights: np.ndarray) -> float:
+    """Variance over an axis's values, as often as they occur, of the mean prediction, all else as it is."""
+    means = predicted.reshape(len(weights), -1).mean(1)
     centre = np.average(means, weights=weights)
     return float(np.average((means - centre) ** 2, weights=weights))

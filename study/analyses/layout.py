@@ -11,7 +11,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
     """A block of rows a metric: the axis with most levels across (the last of them where several have as many),
     every combination of the others down. Named arms stand in columns of their own, in the block's first row.
     """
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     title = f"{study.name}: the grid as rows and columns"
     chosen = [p for p in map(runs.chosen, runs.arms) if p is not None]
     cells, named = [p for p in chosen if not p.named], [p for p in chosen if p.named]

@@ -15,7 +15,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
 
     Bands hold for all fractions of a curve at once (t intervals at Bonferroni's level).
     """
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     title = f"{study.name}: scores over the fraction of data"
     curves = curves_of(runs)
     rows: list[Row] = []

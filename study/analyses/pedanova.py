@@ -12,11 +12,21 @@ FEW = 12  # levels up to which an axis is counted, not smoothed
 CELLS = 48  # of the grid on which densities of many levels are compared
 
 
+class Axes:
+    """The axes of trials, binned once for many draws. matrix: (N, D) of codes or numbers."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.columns = [_binned(column) for column in matrix.T]
+
+    def divergences(self, order: np.ndarray, top: int) -> np.ndarray:
+        """(D,) v_d. order: (N,) trials, the best first; a trial may stand in it several times."""
+        share = (top / len(order)) ** 2
+        return np.array([share * _divergence(codes[order], bins, top) for codes, bins in self.columns])
+
+
 def divergences(matrix: np.ndarray, scores: np.ndarray, top: int) -> np.ndarray:
-    """v_d of every column: matrix (N, D) of codes or numbers, scores (N,) of which greater is better."""
-    best = np.argsort(-scores, kind="stable")[:top]
-    share = (top / len(scores)) ** 2
-    return np.array([share * _divergence(column, best) for column in matrix.T])
+    """v_d of every column: matrix (N, D), scores (N,) of which greater is better."""
+    return Axes(matrix).divergences(np.argsort(-scores, kind="stable"), top)
 
 
 def shares(found: np.ndarray) -> np.ndarray:
@@ -25,36 +35,41 @@ def shares(found: np.ndarray) -> np.ndarray:
     return np.divide(found, total, out=np.zeros_like(found), where=total > 0)
 
 
-def _divergence(column: np.ndarray, best: np.ndarray) -> float:
-    """E over the region of (top / region - 1)^2."""
+def _binned(column: np.ndarray) -> tuple[np.ndarray, int]:
+    """Every trial's bin, and how many there are: the levels of few, else ranks in CELLS; below 0 when smoothed."""
     levels, codes = np.unique(column, return_inverse=True)
-    if len(levels) < 2:
-        return 0.0
     if len(levels) <= FEW:
-        region = _counted(codes, len(levels))
-        ratio = _counted(codes[best], len(levels)) / region
-    else:
-        ranks = (codes + 0.5) / len(levels)
-        region, ratio = _smoothed(ranks), _smoothed(ranks[best])
-        ratio = ratio / region
+        return codes, len(levels)
+    return np.minimum(((codes + 0.5) / len(levels) * CELLS).astype(int), CELLS - 1), -CELLS
+
+
+def _divergence(codes: np.ndarray, bins: int, top: int) -> float:
+    """E over the region of (top / region - 1)^2, of codes that stand best first."""
+    if bins == 1:
+        return 0.0
+    density = _counted if bins > 0 else _smoothed
+    region = density(codes, abs(bins))
+    ratio = density(codes[:top], abs(bins)) / region
     return float((region * (ratio - 1) ** 2).sum())
 
 
 def _counted(codes: np.ndarray, levels: int) -> np.ndarray:
-    """Frequencies with one pseudo-count spread over the levels, as Optuna's and the paper's estimator have."""
+    """Frequencies with one pseudo-count spread over the levels."""
     counts = np.bincount(codes, minlength=levels) + 1 / levels
-    return counts / counts.sum()
+    return np.asarray(counts / counts.sum())
 
 
-def _smoothed(ranks: np.ndarray) -> np.ndarray:
-    """A Parzen density on the grid of [0, 1] by Scott's rule, mirrored at both ends, with a uniform pseudo-count."""
-    centres = (np.arange(CELLS) + 0.5) / CELLS
-    binned = np.bincount(np.minimum((ranks * CELLS).astype(int), CELLS - 1), minlength=CELLS)
-    spread = max(float(ranks.std()), 0.05)
-    width = max(1.06 * spread * len(ranks) ** -0.2, 1 / CELLS)
-    kernel = np.zeros((CELLS, CELLS))
-    for shift in (centres, -centres, 2 - centres):
-        kernel += np.exp(-0.5 * ((centres[:, None] - shift) / width) ** 2)
-    kernel /= kernel.sum(0)
-    density = kernel @ binned + 1 / CELLS
+def _smoothed(codes: np.ndarray, cells: int) -> np.ndarray:
+    """A Parzen density by Scott's rule, mirrored at both ends, with one pseudo-count spread over the cells."""
+    spread = max(float(codes.std()) / cells, 0.05)
+    width = max(1.06 * spread * len(codes) ** -0.2, 1 / cells)
+    density = _kernel(width, cells) @ np.bincount(codes, minlength=cells) + 1 / cells
     return np.asarray(density / density.sum())
+
+
+def _kernel(width: float, cells: int) -> np.ndarray:
+    """(cells, cells): where the mass of a cell goes."""
+    centres = (np.arange(cells) + 0.5) / cells
+    shifts = np.stack([centres, -centres, 2 - centres])
+    kernel = np.exp(-0.5 * ((centres[:, None, None] - shifts) / width) ** 2).sum(1)
+    return np.asarray(kernel / kernel.sum(0))

@@ -14,7 +14,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
     spread: standard deviation of the paired differences. correlation: of the two arms over seeds; above 0 the
     pairing pays. power: of finding the observed difference, were it the true one.
     """
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     title = f"{study.name}: what {_seeds(runs)} can show"
     rows: list[Row] = []
     for metric in runs.metrics if runs.baseline is not None else []:

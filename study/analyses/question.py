@@ -11,7 +11,7 @@ from study.table import Tables
 
 def run(tables: Tables, study: StudyView) -> Answer:
     """Means with 95 % t intervals over seeds, and differences to the baseline over the seeds both have."""
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     title = study.question or f"{study.name}: every arm"
     if not runs.trials:
         return Answer(title, ["arm", "n"], [], ["no trial has ended yet"])

@@ -67,6 +67,35 @@ class Runs:
         self.study = study
         self.trials = [row for row in tables.trials if row["study"] == study.name]
         self._tables = tables
+        self._chosen: dict[str, Configuration | None] = {}
+
+    @classmethod
+    def of(cls, tables: Tables, study: StudyView) -> "Runs":
+        """Gathered once for all analyses of the same tables and view."""
+        known: list[Runs] = tables.memo.setdefault("runs", [])
+        found = next((runs for runs in known if runs.study is study), None)
+        if found is None:
+            found = cls(tables, study)
+            known.append(found)
+        return found
+
+    @cached_property
+    def points(self) -> dict[str, Configuration]:
+        """The configuration of every trial, by id; trials of one configuration share it."""
+        shared: dict[tuple[str, str], Configuration] = {}
+        found = {}
+        for row in self.trials:
+            made = configuration(row)
+            found[row["id"]] = shared.setdefault((made.arm, made.key), made)
+        return found
+
+    @cached_property
+    def by_arm(self) -> dict[str, list[Row]]:
+        """Trials by arm, in their order."""
+        found: dict[str, list[Row]] = {arm: [] for arm in self.arms}
+        for row in self.trials:
+            found[row["arm"]].append(row)
+        return found
 
     @cached_property
     def arms(self) -> list[str]:
@@ -90,7 +119,7 @@ class Runs:
         """By arm. A grid cell has one; a cell with sampled axes has one a sampled point."""
         found: dict[str, dict[str, Configuration]] = {arm: {} for arm in self.arms}
         for row in self.trials:
-            made = configuration(row)
+            made = self.points[row["id"]]
             found[row["arm"]].setdefault(made.key, made)
         return {arm: list(points.values()) for arm, points in found.items()}
 
@@ -100,7 +129,7 @@ class Runs:
         found: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
         for row in self.trials:
             if row["status"] == "done" and row["seed"] is not None:
-                found[row["arm"], configuration(row).key].append((row["seed"], row["id"]))
+                found[row["arm"], self.points[row["id"]].key].append((row["seed"], row["id"]))
         return {at: [(identity, seed) for seed, identity in sorted(pairs)] for at, pairs in found.items()}
 
     def ids(self, *arms: str | Configuration | None) -> list[str]:
@@ -111,11 +140,8 @@ class Runs:
 
     def all_ids(self, arm: str | None = None, done: bool | None = None) -> list[str]:
         """Every trial of an arm (of all), done or not."""
-        return [
-            row["id"]
-            for row in self.trials
-            if (arm is None or row["arm"] == arm) and (done is None or done == (row["status"] == "done"))
-        ]
+        rows = self.trials if arm is None else self.by_arm.get(arm, [])
+        return [row["id"] for row in rows if done is None or done == (row["status"] == "done")]
 
     @cached_property
     def _values(self) -> dict[str, dict[tuple[str, str], dict[int, float]]]:
@@ -131,7 +157,7 @@ class Runs:
         values: dict[str, dict[tuple[str, str], dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
         for (identity, metric), (_, value) in last.items():
             row = live[identity]
-            values[metric][row["arm"], configuration(row).key][row["seed"]] = value
+            values[metric][row["arm"], self.points[identity].key][row["seed"]] = value
         return values
 
     def by_trial(self, metric: str) -> dict[str, float]:
@@ -171,6 +197,11 @@ class Runs:
 
         Points with most finished seeds go first: one lucky seed must not beat a replicated mean.
         """
+        if arm not in self._chosen:
+            self._chosen[arm] = self._choose(arm)
+        return self._chosen[arm]
+
+    def _choose(self, arm: str) -> Configuration | None:
         points = self.configurations.get(arm, [])
         if len(points) < 2 or not self.metrics:
             return points[0] if points else None
@@ -199,7 +230,8 @@ class Runs:
 
     def statuses(self, arm: str | None = None) -> Counter[str]:
         """How the trials of an arm (of all) ended."""
-        return Counter(row["status"] for row in self.trials if arm is None or row["arm"] == arm)
+        rows = self.trials if arm is None else self.by_arm.get(arm, [])
+        return Counter(row["status"] for row in rows)
 
     def failures(self, arm: str | None = None) -> str:
         """Those not done, as `2 diverged, 1 failed`; empty when there are none."""

@@ -22,7 +22,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
 
     Pruned and interrupted trials were ended by the study, not by themselves: they stay out.
     """
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     title = f"{study.name}: failures counted at chance"
     lost = _lost(runs)
     if not lost:

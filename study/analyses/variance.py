@@ -21,7 +21,7 @@ def run(tables: Tables, study: StudyView) -> Answer:
     run. test pictures: what another test set of n would do, sqrt(p (1 - p) / n); every
     run is scored on the same one, so it is in none of the others.
     """
-    runs = Runs(tables, study)
+    runs = Runs.of(tables, study)
     title = f"{study.name}: where the spread comes from"
     rows: list[Row] = []
     for metric in runs.metrics:

@@ -13,6 +13,7 @@ BENCHES = {  # name: the module with `run(print_line)`
     "region-loss": "study.bench_region",
     "knn": "study.bench_knn",
     "sweep": "study.bench_sweep",
+    "tables": "study.bench_tables",
 }
 
 

@@ -11,9 +11,9 @@ import pytest
 from known import Store, groups
 from stored import stored
 
-from study import figures, report, table, twins
+from study import bench_tables, figures, report, table, twins
 from study.__main__ import main
-from study.analyses import StudyView
+from study.analyses import ANALYSES, StudyView
 from study.chapter import Chapter
 from study.mistake import Mistakes
 from study.table import Tables
@@ -207,3 +207,14 @@ def test_lines_take_the_mean_and_leave_out_what_is_not_finite() -> None:
     assert "nan" not in drawn
     assert figures.lines("t", "step", {"a": [[(0, float("nan"))]]}) == ""
     assert len(figures.lines("t", "step", {"a": [[(i, float(i % 7)) for i in range(100_000)]]})) < 10_000
+
+
+def test_the_bench_measures_every_table_and_the_page(tmp_path: Path) -> None:
+    lines: list[str] = []
+    slowest, page = bench_tables.run(lines.append, trials=60, points=10, folder=tmp_path)
+    told = "\n".join(lines)
+    assert all(f"{name}: " in told for name in ANALYSES)
+    assert "60 trials x 10 curve rows" in told
+    assert 0 < slowest < 60
+    assert 0 < page < 60
+    assert len(Tables(tmp_path, "bench").curves) == 600
