@@ -208,6 +208,6 @@ class LevelEncoder(nn.Module):
         return out[::-1]
 
     def transfer(self) -> dict[str, nn.Module]:
-        """What a detector may take: the backbone, the pyramid (an FPN's laterals and outputs, with norms) and
-        the convolutions of the box head (for Mask R-CNN; the paper does not load them into RetinaNet)."""
-        return {"backbone": self.backbone, "pyramid": self.pyramid, "convs": self.cls_convs}
+        """What a detector may take beside the backbone: the pyramid (an FPN's laterals and outputs, with norms)
+        and the convolutions of the box head (for Mask R-CNN; the paper does not load them into RetinaNet)."""
+        return {"pyramid": self.pyramid, "convs": self.cls_convs}

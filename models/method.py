@@ -97,6 +97,11 @@ class Method(nn.Module):
         """What pictures of the trained method need besides the encoder (LEWEL's head of maps), or None."""
         return None
 
+    def transfer(self) -> dict[str, nn.Module]:
+        """What else of the trained network an evaluation may start from: `pyramid`, an FPN, and `convs`, the
+        convolutions of a detector's head. Nothing in most methods."""
+        return {}
+
     def prepare(self, moment: Moment) -> None:
         """Before forward: what the paper does first (MoCo updates its momentum encoder here)."""
 

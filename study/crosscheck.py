@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from data import views as recipes
@@ -199,6 +200,25 @@ def _evaluations(spec: TrialSpec) -> Iterator[Found]:
                 yield ("evaluate", i, "top"), f"{top} pairs are more than the {places} places of the map"
 
 
+def _detection(spec: TrialSpec) -> Iterator[Found]:
+    for i, evaluation in enumerate(spec.evaluate):
+        if evaluation.name != "detection":
+            continue
+        data, method = evaluation.data or spec.data, spec.method
+        if evaluation.model == "mask_rcnn" and "objects" in data.annotated:
+            if "masks" not in data.annotated:
+                yield ("evaluate", i, "model"), f"mask_rcnn needs masks, but {data.name} has boxes only"
+            elif data.name == "coco" and find_spec("pycocotools") is None:
+                what = "the masks of coco need pycocotools, which is not installed: pip install ssl-study[detection]"
+                yield ("evaluate", i, "model"), what
+        if evaluation.neck == "c4" and not spec.backbone.name.startswith("resnet"):
+            what = f"c4 takes a resnet's last stage as its head; {spec.backbone.name} has none: fpn"
+            yield ("evaluate", i, "neck"), what
+        if evaluation.transfer != "backbone" and getattr(method, "pyramid", None) != "fpn":
+            what = f"{evaluation.transfer} needs a method that trains an fpn (mcl), not {method.name}"
+            yield ("evaluate", i, "transfer"), what
+
+
 CHECKS: tuple[Callable[[TrialSpec], Iterator[Found]], ...] = (
     _batch,
     _memory,
@@ -209,6 +229,7 @@ CHECKS: tuple[Callable[[TrialSpec], Iterator[Found]], ...] = (
     _labels,
     _start,
     _evaluations,
+    _detection,
 )
 
 _RESNETS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}

@@ -56,6 +56,7 @@ RATE = {"cpu": 5.0e10, "gpu": 2.5e13}  # floating-point operations a second: one
 GPU_FIXED = 0.5  # of a core's fixed time a step
 UPDATE = {"cpu": 1e-8, "gpu": 1e-11}  # a parameter: the optimiser's step and the teacher's
 VIEW_SECONDS = {"cpu": 1.1e-7, "gpu": 1e-9}  # a pixel of a view: cropping and augmenting
+PROPOSALS = {"cpu": 5e-3, "gpu": 1e-3}  # a picture of a detector's: anchors, matching, suppression
 
 
 @dataclass
@@ -204,6 +205,27 @@ def _segmentation(spec: TrialSpec, evaluation: Any, count: int, device: str) -> 
     return steps * step + judged * (2 * (backbone + head) / rate(spec, device) + VIEW_SECONDS[device])
 
 
+def _detection(spec: TrialSpec, evaluation: Any, count: int, device: str) -> float:
+    """Seconds of training a detector and of judging a quarter as many pictures."""
+    own = getattr(evaluation.data or spec.data, "size", 800)
+    side = evaluation.size or (own if own < 256 else 800)
+    width, rois = (
+        evaluation.width or (32 if side < 256 else 256),
+        evaluation.rois or (32 if side < 256 else 512),
+    )
+    shape = shape_of(spec.backbone)
+    last = shape.stride if shape else 32
+    finest = max(2.0, last / 2 ** ((shape.stages if shape else 4) - 1))
+    backbone = per_pixel(spec) * side**2
+    if evaluation.neck == "c4":  # each region passes the last stage, some fifth of the network
+        heads = rois * 0.2 * per_pixel(spec) * (7 * last) ** 2
+    else:
+        heads = 4 / 3 * 18 * width**2 * (side / finest) ** 2 + 40 * 49 * width**2 * rois
+    passes = 3 * evaluation.batch * evaluation.planned(count) + min(evaluation.tested or count / 4, count / 4)
+    each = 2 * (backbone + heads) / rate(spec, device) + PROPOSALS[device]
+    return passes * each + 3 * side**2 * VIEW_SECONDS[device] * passes
+
+
 def _evaluation(spec: TrialSpec, evaluation: Any, device: str) -> float:
     """Seconds of one evaluation: passes over the labelled pictures, forward or with gradients."""
     count = pictures(evaluation.data or spec.data)
@@ -222,4 +244,6 @@ def _evaluation(spec: TrialSpec, evaluation: Any, device: str) -> float:
         return once + 1e-3 * count
     if name == "segmentation":
         return _segmentation(spec, evaluation, count, device)
+    if name == "detection":
+        return _detection(spec, evaluation, count, device)
     return 0.3 * once if name in ("correspondence", "cost") else once

@@ -61,7 +61,8 @@ def evaluate_later(space: Space, out: Path, root: Path, device: str, say: Say) -
             corrupt = dict(row.get("corrupt") or {})
             try:
                 data = load(spec.data, root.expanduser())
-                given = subject(spec, data, encoder.to(device), Place(device=device))
+                encoder.backbone.to(device)
+                given = subject(spec, data, encoder, Place(device=device))
                 new = evaluate(spec, given, step, root, wanted, corrupt)
             except (DataError, ValueError, RuntimeError) as error:
                 say(f"{name}: not evaluated: {str(error).splitlines()[0]}")

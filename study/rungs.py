@@ -101,7 +101,7 @@ class Rungs:
 
         name, _, metric = self.scheduler.metric.partition(".")
         data = trial.load(self.spec.data, Path(self.task.root).expanduser())
-        given = trial.subject(self.spec, data, method.encoder, self.place)
+        given = trial.subject(self.spec, data, trial.Encoder.of(method), self.place)
         rows = trial.evaluate(self.spec, given, step, Path(self.task.root), {name})
         values = {row["metric"]: row["value"] for row in rows}
         if metric not in values:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from data.sets.dataset import DataError, Dataset
 from data.subsets import subset
@@ -54,16 +55,27 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)  # the remaining columns of the table `trials`
 
 
+class Encoder(NamedTuple):
+    """What a trial trained for others to use: the backbone, and the method's parts beside it."""
+
+    backbone: Backbone
+    parts: dict[str, nn.Module]
+
+    @classmethod
+    def of(cls, method: Method) -> Encoder:
+        return cls(method.encoder, method.transfer())
+
+
 @lru_cache(maxsize=4)  # a warm actor trains many trials on the same pictures
 def load(data: Any, root: Path) -> Dataset:
     """The pictures of a spec. Raises DataError."""
     return data.load(root)
 
 
-def subject(spec: TrialSpec, data: Dataset, encoder: Backbone, place: Place) -> Subject:
+def subject(spec: TrialSpec, data: Dataset, trained: Encoder, place: Place) -> Subject:
     """What the evaluations of a trial are given."""
     return Subject(
-        encoder=encoder,
+        encoder=trained.backbone,
         dataset=data,
         train_indices=subset(data.train.labels, spec.data.fraction, spec.seed),
         size=spec.views.size,
@@ -71,6 +83,7 @@ def subject(spec: TrialSpec, data: Dataset, encoder: Backbone, place: Place) -> 
         std=STD,
         device=torch.device(place.device),
         seed=spec.seed,
+        parts=trained.parts,
     )
 
 
@@ -115,7 +128,7 @@ def monitored(watch: Watch, spec: TrialSpec, data: Dataset, place: Place, root: 
         values = watch.look(method, epoch, step)
         if due:
             # A subject of its own: features that it caches are of this step.
-            given = subject(spec, data, method.encoder, place)
+            given = subject(spec, data, Encoder.of(method), place)
             values |= curve_values(evaluate(spec, given, step, root, due), step)
         return values
 
@@ -192,7 +205,7 @@ def _run(spec: TrialSpec, root: Path, place: Place, watch: Watch) -> Outcome:
 def _evaluated(
     spec: TrialSpec, data: Dataset, trained: Trained, place: Place, facts: dict[str, Any], root: Path
 ) -> Outcome:
-    encoder = trained.method.encoder
+    encoder = Encoder.of(trained.method)
     if place.folder is not None:
         shown = trained.method.shown()
         checkpoint.save(
@@ -202,8 +215,9 @@ def _evaluated(
                 "step": trained.steps,
                 "epoch": spec.budget.epochs,
                 "planned": spec.budget.epochs,
-                "encoder": encoder.state_dict(),
                 "shown": shown.state_dict() if shown is not None else None,
+                "encoder": encoder.backbone.state_dict(),
+                "parts": {name: part.state_dict() for name, part in encoder.parts.items()},
             },
         )
     given = subject(spec, data, encoder, place)
@@ -263,20 +277,25 @@ def features_health(given: Subject) -> dict[str, float]:
     return {"feature_std": spread(rows), "feature_rank": rank_me(rows)}
 
 
-def encoder_of(spec: TrialSpec, folder: Path) -> Backbone | None:
-    """The trained encoder that a trial left in its folder, or None."""
+def encoder_of(spec: TrialSpec, folder: Path) -> Encoder | None:
+    """What a trial trained and left in its folder, or None."""
     method = method_of(spec, folder)
-    return method.encoder if method is not None else None
+    return Encoder.of(method) if method is not None else None
 
 
 def method_of(spec: TrialSpec, folder: Path) -> Method | None:
-    """The method with what a trial left of it in its folder: the encoder, and what pictures need (`shown`). All
-    else has the weights of the seed. None where nothing is left."""
+    """The method with what a trial left of it in its folder: the encoder, what detectors take over (`transfer`)
+    and what pictures need (`shown`). All else has the weights of the seed. None where nothing is left."""
     state = checkpoint.load(folder / "encoder.pt")
     if state is None or state["id"] != spec.id:
         return None
     method = build(spec)
     method.encoder.load_state_dict(state["encoder"])
+    kept = state.get("parts", {})
+    for name, part in method.transfer().items():
+        if name not in kept:  # of a version that did not keep it
+            return None
+        part.load_state_dict(kept[name])
     shown = method.shown()
     if shown is not None and state.get("shown") is not None:
         shown.load_state_dict(state["shown"])

@@ -25,6 +25,7 @@ from data.sets.dataset import DataError, Dataset, SetSpec
 class Coco(SetSpec):
     """COCO 2017: 118,287 training and 5,000 validation pictures, 80 classes; or a folder laid out like it."""
 
+    annotated = ("objects", "masks")
     name: Literal["coco"] = Field("coco", description="COCO's layout, boxes and masks; COCO 2017: 80 classes")
     path: str = Field(
         "coco", min_length=1, description="the folder of annotations/; a relative one starts at the data root"

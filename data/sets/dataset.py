@@ -110,7 +110,8 @@ class SetSpec(Spec):
 
     pictures: of the training split; classes: of both. None where that is not known without loading them.
     side: pixels of the views that suit its pictures, for files that name no `views.size`.
-    annotated: what is known beside labels, "pixels" (data.sets.annotations.Semantic), "objects" (Detection).
+    annotated: what is known beside labels, "pixels" (data.sets.annotations.Semantic), "objects" (Detection)
+    and their "masks".
     metric: how it is scored, as in Dataset.
     """
 

@@ -35,7 +35,7 @@ class DigitsScenes(SetSpec):
     """Several handwritten digits in a scene, with boxes, masks and the class of every pixel."""
 
     classes, side = 10, 64
-    annotated = ("pixels", "objects")
+    annotated = ("pixels", "objects", "masks")
 
     name: Literal["digits_scenes"] = Field(
         "digits_scenes", description="handwritten digits in larger scenes, with boxes and masks, 10 classes"

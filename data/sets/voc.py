@@ -27,6 +27,7 @@ Lists = list[tuple[Path, str]]  # folders in VOC's layout and the list in each
 class VocDetection(SetSpec):
     """Any folder in Pascal VOC's layout with boxes."""
 
+    annotated = ("objects",)
     name: Literal["voc_detection"] = Field(
         "voc_detection", description="a folder in Pascal VOC's layout, with Annotations/*.xml"
     )
@@ -67,6 +68,7 @@ class VocDetection(SetSpec):
 class Voc2007(SetSpec):
     """Pascal VOC 2007: 5,011 training and 4,952 test pictures, 20 classes."""
 
+    annotated = ("objects",)
     pictures, classes = 5011, 20
     name: Literal["voc2007"] = Field("voc2007", description="Pascal VOC 2007, boxes of 20 classes")
     path: str = Field(
@@ -81,6 +83,7 @@ class Voc2007(SetSpec):
 class Voc2012Boxes(SetSpec):
     """Pascal VOC 2012: 5,717 training and 5,823 validation pictures, 20 classes; the test's boxes are secret."""
 
+    annotated = ("objects",)
     pictures, classes = 5717, 20
     name: Literal["voc2012_boxes"] = Field(
         "voc2012_boxes", description="Pascal VOC 2012, boxes of 20 classes"
@@ -97,6 +100,7 @@ class Voc2012Boxes(SetSpec):
 class Voc0712(SetSpec):
     """Pascal VOC 07 + 12, the papers' set: trainval of both years (16,551 pictures), tested on 2007's test."""
 
+    annotated = ("objects",)
     pictures, classes = 16_551, 20
     name: Literal["voc0712"] = Field(
         "voc0712", description="Pascal VOC, trained on 2007 and 2012, tested on 2007"

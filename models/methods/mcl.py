@@ -85,7 +85,6 @@ class MCL(Method):
         self.target = copy.deepcopy(self.online).requires_grad_(False)
 
     def transfer(self) -> dict[str, nn.Module]:
-        """The parts that a detector starts from."""
         return self.online.transfer()
 
     def forward(self, batch: Batch, moment: Moment) -> Step:

@@ -64,7 +64,6 @@ class MCLSupervised(Method):
         convert(self, spec.batch_norm)
 
     def transfer(self) -> dict[str, nn.Module]:
-        """The parts that a detector starts from."""
         return self.online.transfer()
 
     def forward(self, batch: Batch, moment: Moment) -> Step:

@@ -52,6 +52,7 @@ class ObjectDetection(Evaluation):
     """Scores: AP_bb, AP50_bb, AP75_bb (%), and for Mask R-CNN AP_mk, AP50_mk, AP75_mk, at the last step."""
 
     headline: ClassVar[str] = "AP_bb"
+    needs: ClassVar[str | None] = "objects"
     name: Literal["detection"] = Field(
         "detection", description="a detector trained from the encoder, COCO's AP of boxes and masks"
     )
@@ -195,8 +196,8 @@ class ObjectDetection(Evaluation):
             std=subject.std,
         )
         encoder = copy.deepcopy(subject.encoder).requires_grad_(True)
-        plain(encoder)  # one process evaluates: a batch norm that waits for the others would wait for ever
-        return build(encoder, plan, parts).to(subject.device)
+        # Plain: one process evaluates, and a batch norm that waits for the others would wait for ever.
+        return plain(build(encoder, plan, parts)).to(subject.device)
 
     def _taken(self, subject: Subject) -> dict[str, nn.Module]:
         """The trained parts beside the backbone that the detector starts from."""
@@ -210,7 +211,7 @@ class ObjectDetection(Evaluation):
         usable = subject.indices("train")  # a picture without an object has no label
         if not len(usable):
             raise ValueError(f"none of the {len(train)} training pictures has an object")
-        steps = self._steps(len(usable))
+        steps = self.planned(len(usable))
         optimizer = self._optimizer(net)
         draw = subject.generator("detection", "order")
         batch, masks = min(self.batch, len(usable)), self.model == "mask_rcnn"
@@ -236,7 +237,8 @@ class ObjectDetection(Evaluation):
         """The number of the first class: torchvision's R-CNNs have the background at 0."""
         return 0 if self.model == "retinanet" else 1
 
-    def _steps(self, pictures: int) -> int:
+    def planned(self, pictures: int) -> int:
+        """Steps of the whole schedule with so many training pictures."""
         schedule = SCHEDULES[self.schedule]
         one = self.steps or max(1, round(schedule.passes * pictures / self.batch))
         return one * schedule.times

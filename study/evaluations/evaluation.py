@@ -104,6 +104,7 @@ class Subject:
     training picture unless their paper says otherwise.
     size: pixels of the square crop. mean, std: of the three channels, in [0, 1]. precision: of extraction;
     features are float32 in either case. Pictures without a label (-1) are left out everywhere.
+    parts: what the method trained beside the encoder, as its `transfer` gives it.
     """
 
     def __init__(

@@ -19,6 +19,8 @@ Row = dict[str, Any]
 # The last word of a key of ours, and the symbol that the papers' tables print for it.
 SYMBOLS = {"groups": "h", "dim": "d", "channels": "c", "weight": "beta", "window": "window"}
 # Words of a published evaluation by which ours is recognised.
+# Tables without masks print a detector's metrics without saying that they are of boxes.
+BOXES = {f"{metric}_bb": metric for metric in ("AP", "AP50", "AP75")}
 _EVALUATIONS = {
     "knn": ("knn",),
     "linear": ("linear",),
@@ -82,7 +84,7 @@ def matching(
     alike = [
         row
         for row in printed
-        if row["metric"] == measured
+        if row["metric"] in (measured, BOXES.get(measured))
         and any(word in _bare(str(row["setting"].get("eval", ""))) for word in words)
     ]
     if said is not None:

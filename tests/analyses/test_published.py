@@ -39,6 +39,14 @@ def test_an_arm_finds_its_rows() -> None:
     assert {r["method"] for r in found} == {"Geometric"}
 
 
+def test_boxes_are_found_where_a_table_has_no_masks() -> None:
+    found = published.matching(published.rows("LEWEL", "Tab3"), "detection.AP75_bb", ["byol"], {})
+    assert found
+    assert {r["metric"] for r in found} == {"AP75"}
+    found = published.matching(published.rows("LEWEL", "Tab4"), "detection.AP_bb", ["byol"], {})
+    assert {r["metric"] for r in found} == {"AP_bb"}
+
+
 def test_what_is_given_cannot_be_changed_for_others() -> None:
     published.rows("LEWEL", "Tab7")[0]["setting"]["h"] = 99
     assert published.rows("LEWEL", "Tab7")[0]["setting"]["h"] != 99

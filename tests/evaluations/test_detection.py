@@ -18,6 +18,7 @@ from models.backbones import BACKBONES, make
 from models.backbones.backbone import Backbone
 from models.detectors import Plan, build
 from models.fpn import C4, FPN, BoxConvs
+from models.norms import convert
 from study.evaluations import EVALUATIONS, Score, Subject
 from study.evaluations.detection import SCHEDULES, ObjectDetection
 from study.evaluations.targets import Batches
@@ -219,10 +220,10 @@ def test_a_detector_learns_coloured_squares() -> None:
 
 def test_the_schedules_are_the_papers() -> None:
     coco, voc = ObjectDetection(), ObjectDetection(schedule="voc")
-    assert coco._steps(117_266) == 90_000
-    assert voc._steps(16_551) == 24_000
-    assert ObjectDetection(schedule="6x")._steps(117_266) == 540_000
-    assert ObjectDetection(schedule="2x", steps=30)._steps(5) == 60
+    assert coco.planned(117_266) == 90_000
+    assert voc.planned(16_551) == 24_000
+    assert ObjectDetection(schedule="6x").planned(117_266) == 540_000
+    assert ObjectDetection(schedule="2x", steps=30).planned(5) == 60
     rates = [coco._rate(step, 90_000) for step in (0, 1000, 59_999, 60_000, 80_000)]
     assert rates == pytest.approx([2e-5, 0.02, 0.02, 0.002, 0.0002])
     rates = [voc._rate(step, 24_000) for step in (0, 100, 17_999, 18_000, 22_000)]
@@ -248,12 +249,14 @@ def test_a_pyramid_that_the_method_trained_is_taken_over() -> None:
     torch.manual_seed(5)
     trained = {"pyramid": FPN(encoder.stage_channels, 16), "convs": BoxConvs(16, 4)}
     trained["pyramid"].requires_grad_(False)
+    convert(trained["pyramid"], "sync")
     subject = squares(encoder, parts=trained)
     evaluation = ObjectDetection(transfer="head")
     net = evaluation._detector(subject, subject.split("train"))
     own = net.backbone.fpn.lateral_convs[-1].conv.weight
     assert torch.equal(own, trained["pyramid"].lateral_convs[-1].conv.weight)
     assert own.requires_grad
+    assert {type(m) for m in net.modules() if "BatchNorm" in type(m).__name__} == {nn.BatchNorm2d}
     assert torch.equal(net.roi_heads.box_head[0][3].conv.weight, trained["convs"][3].conv.weight)
     assert net.roi_heads.box_head[0][3] is not trained["convs"][3]
     plain = ObjectDetection()._detector(subject, subject.split("train"))
