@@ -217,11 +217,11 @@ class ObjectDetection(Evaluation):
         batch, masks = min(self.batch, len(usable)), self.model == "mask_rcnn"
         batches = Batches(train, usable, batch, draw, subject.device, self._labelled_from, masks)
         net.train()
-        for step in range(steps):
+        for step, given in enumerate(batches.ahead(steps)):
             rate = self._rate(step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss: Tensor = sum(net(*next(batches)).values())  # type: ignore[assignment]
+            loss: Tensor = sum(net(*given).values())  # type: ignore[assignment]
             if not bool(loss.isfinite()):
                 raise ValueError(
                     f"detection diverged at step {step} of {steps}, learning rate {rate:.3g}: lower lr"

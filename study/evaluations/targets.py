@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor, nn
 
 from data.sets.annotations import Detection, Objects
 
+Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
-class Batches:
+
+class Batches(Iterator[Batch]):
     """Training batches in torchvision's form: each picture once a pass, half of them mirrored.
 
     indices: the pictures, (M,). draw: on the CPU. first: the number of class 0. masks: whether targets have them.
@@ -28,7 +33,17 @@ class Batches:
         self.draw, self.device, self.first, self.masks = draw, device, first, masks
         self._queue = indices[:0]
 
-    def __next__(self) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    def ahead(self, count: int) -> Iterator[Batch]:
+        """`count` batches, each read while the one before is learned from."""
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(next, self)
+            for i in range(count):
+                ready = coming.result()
+                if i + 1 < count:
+                    coming = pool.submit(next, self)
+                yield ready
+
+    def __next__(self) -> Batch:
         """Pictures, float (3, H, W) in [0, 1], and their targets."""
         while len(self._queue) < self.batch:
             shuffled = self.indices[torch.randperm(len(self.indices), generator=self.draw)]
@@ -67,5 +82,5 @@ def precise_norms(net: nn.Module, batches: Batches, count: int) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean
     with torch.no_grad():
-        for _ in range(count):
-            net(*next(batches))
+        for batch in batches.ahead(count):
+            net(*batch)
