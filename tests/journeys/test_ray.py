@@ -43,6 +43,18 @@ def test_driver_killed_and_continued(local: Path, tmp_path: Path) -> None:
     assert deterministic(tmp_path) == deterministic(local)
 
 
+def test_sigterm_checkpoints(tmp_path: Path) -> None:
+    """Ray puts a handler of its own on SIGTERM, which would end the driver, and with it the trials, at once."""
+    process = start(tmp_path)
+    until(lambda: list(tmp_path.rglob("training.pt")), process, 300)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 143, printed
+    assert list(tmp_path.rglob("training.pt"))
+    assert "interrupted" in printed
+    assert len(table.read(tmp_path, "trials")) < 6
+
+
 def test_two_workers_give_the_rows_of_one_process(tmp_path: Path) -> None:
     """Rounding differs (sums run in another order), and training amplifies it: the first steps agree to
     rounding, the rest to what six epochs make of it."""
