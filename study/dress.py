@@ -17,6 +17,8 @@ body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 72rem; background: va
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .25rem; }
 h2 { font-size: 1.12rem; margin: 2.25rem 0 .5rem; }
 a { color: var(--link); }
+td span { white-space: nowrap; }
+.scroll + section.study { margin-top: 3rem; }
 section.study + section.study { border-top: 2px solid var(--line); margin-top: 3.5rem; padding-top: 2rem; }
 .facts, ul.notes, footer { color: var(--soft); font-size: .87rem; }
 ul.notes { padding-left: 1.1rem; margin: .5rem 0; }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from study.frame import (
     COLOURS,
+    LETTER,
     MARGIN,
     WIDTH,
     Frame,
@@ -80,7 +81,7 @@ def intervals(title: str, across: str, bars: Sequence[Bar], zero: bool = False) 
         return ""
     spots = [v for b in bars for v in (b.estimate, b.low, b.high, *b.values) if v is not None]
     low, high = spread([*spots, 0.0] if zero else spots)
-    left = min(170, 16 + 6.4 * max(len(bar.label) for bar in bars))
+    left = 18 + LETTER * max(len(cut(bar.label)) for bar in bars)
     height = _ROW * len(bars) + 62
 
     def x(value: float) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 COLOURS = 8  # classes c0 to c7 of the style; then they begin again with other dashes and markers
 WIDTH, MARGIN = 440, 10
+LETTER = 6.9  # width of a letter, about, at the style's 12 px
 POINTS = 200  # of a line; more cannot be seen
 DASHES = ("", "6 3", "2 2.5", "9 3 2 3")
 Line = Sequence[tuple[float, float]]  # (x, y), x ascending
@@ -36,7 +37,7 @@ class Frame:
         if not self.log:
             self.first, self.last = self.first - room, self.last + room
         ticks = ticks_of(self.low, self.high)
-        self.left = 18 + 6.4 * max(len(f"{tick:g}") for tick in ticks) + (14 if up else 0)
+        self.left = 18 + LETTER * max(len(f"{tick:g}") for tick in ticks) + (14 if up else 0)
         self.parts = [head(title, height)]
         for tick in ticks:
             y = self.y(tick)
@@ -101,7 +102,7 @@ def head(title: str, height: int) -> str:
     said = html.escape(title)
     return (
         f'<svg role="img" aria-label="{said}" viewBox="0 0 {WIDTH} {height}">'
-        f'<text class="title" x="0" y="12">{html.escape(cut(title, 66))}</text>'
+        f'<text class="title" x="0" y="12">{html.escape(cut(title, 54))}</text>'
     )
 
 
@@ -144,5 +145,9 @@ def ticks_of(low: float, high: float, about: int = 5) -> list[float]:
     return [round(i * step, 12) for i in range(first, math.floor(high / step) + 1)]
 
 
-def cut(label: str, most: int = 24) -> str:
-    return label if len(label) <= most else label[: most - 1] + "…"
+def cut(label: str, most: int = 26) -> str:
+    """A label that is too long loses its middle: its ends tell it from its neighbours."""
+    if len(label) <= most:
+        return label
+    tail = most * 3 // 5
+    return f"{label[: most - 1 - tail]}…{label[-tail:]}"

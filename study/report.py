@@ -150,6 +150,7 @@ def _row(answer: Answer, place: int, row: Row, right: dict[str, bool]) -> str:
         inner = html.escape(text)
         if len(text) <= _SHORT:  # a short cell (a number with its interval) stays on one line
             inner = inner.replace(" ", "&nbsp;")
+        inner = inner.replace("-&gt;", "<span>-&gt;</span>")  # an arrow is not broken
         if any(c.isdigit() for c in text) and column != answer.columns[0] and answer.ids(row, column):
             inner = f"<button>{inner}</button>"
         long = ' class="long"' if len(text) > _SHORT else _number(right[column])

@@ -78,7 +78,7 @@ def _crossing(curve: Curve, reference: Curve, both: list[float], seeds: list[int
     centre = crossings(both, [sum(gaps[f]) / len(seeds) for f in both])
     if not centre:
         return []
-    shown = _shown(gaps)
+    shown = _shown(curve, reference, both)
     single = [crossings(both, [gaps[f][i] for f in both]) for i in range(len(seeds))]
     row: Row = {"measure": "crossing", "n": len(seeds), "all at once": shown or "not shown"}
     if len(centre) == 1 and all(len(found) == 1 for found in single):
@@ -92,13 +92,13 @@ def _crossing(curve: Curve, reference: Curve, both: list[float], seeds: list[int
     ]
 
 
-def _shown(gaps: dict[float, list[float]]) -> str | None:
-    """Between which fractions the bands of the difference lie on both sides of nought."""
+def _shown(curve: Curve, reference: Curve, both: list[float]) -> str | None:
+    """Between which fractions the bands of the difference, each over all of its pairs, lie on both sides of 0."""
     sides: list[tuple[float, bool]] = []
-    for fraction, values in gaps.items():
-        band = statistics.mean(values, simultaneous(len(gaps)))
-        if band.low is not None and band.high is not None and (band.low > 0 or band.high < 0):
-            sides.append((fraction, band.low > 0))
+    for fraction in both:
+        gap = statistics.paired(curve[fraction], reference[fraction], simultaneous(len(both))).interval
+        if gap.low is not None and gap.high is not None and (gap.low > 0 or gap.high < 0):
+            sides.append((fraction, gap.low > 0))
     for (f, above), (g, then) in pairwise(sides):
         if above != then:
             return f"between {f:g} and {g:g}"

@@ -122,7 +122,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for groups_, gain in ((1, 0.0), (4, 6.0)):
             for fraction, score in ((0.01, 50.0), (0.1, 60.0), (1.0, 70.0)):
                 axes = {"method.groups": groups_, "data.fraction": fraction}
-                name = f"groups={groups_}, fraction={fraction}"
+                name = f"a rather long name of groups={groups_}, fraction={fraction}"
                 low.add(name, seed, axes, {"linear.top1": score + gain * (1 - fraction) + seed * 0.5})
     for row in low.trials:
         row["id"] = "low" + row["id"]
@@ -138,7 +138,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             axes=["method.groups"],
         ),
         StudyView(
-            "low", question="With less data?", metrics=["linear.top1"], baseline="groups=1, fraction=1.0"
+            "low",
+            question="With less data?",
+            metrics=["linear.top1"],
+            baseline="a rather long name of groups=1, fraction=1.0",
         ),
     )
     return report.write(out, *views)
