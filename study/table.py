@@ -284,7 +284,7 @@ def _part(path: Path, wanted: pa.Schema) -> pa.Table | str:
         arrays = [
             part.column(f.name).cast(f.type) if f.name in has else pa.nulls(len(part), f.type) for f in wanted
         ]
-        return pa.Table.from_arrays(arrays, names=wanted.names)
+        return pa.Table.from_arrays(arrays, schema=wanted)
     except (OSError, pa.ArrowException) as error:
         return f"cannot be read: {str(error).splitlines()[0][:120]}"
 

@@ -128,6 +128,17 @@ def test_a_later_version_with_more_columns_is_read(tmp_path: Path) -> None:
     assert (row["arm"], row["seconds"]) == ("groups=4", None)
 
 
+def test_parts_of_an_earlier_version_are_read_beside_newer_ones(tmp_path: Path) -> None:
+    for identity in ("a1", "b2"):
+        record(tmp_path, trial(identity), [SCORE])
+    (part,) = (tmp_path / "tables" / "trials").glob("*/b2-1.parquet")
+    pq.write_table(pq.read_table(part).drop_columns(["corrupt", "workers"]), part)
+    rows = {row["id"]: row for row in read(tmp_path, "trials")}
+    assert set(rows) == {"a1", "b2"}
+    assert rows["b2"]["workers"] is None
+    assert rows["b2"]["status"] == rows["a1"]["status"]
+
+
 def test_a_study_adopts_a_trial_of_another(tmp_path: Path) -> None:
     record(tmp_path, trial(axes={"x": 1}, subset=[5]), [SCORE], [POINT])
     adopt(tmp_path, "a1", "other", "named", {"arm": "named"})
