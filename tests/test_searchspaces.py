@@ -46,7 +46,9 @@ def test_published_rows_that_are_named_exist(path: Path) -> None:
     labels = {cell.label for scale in SCALES for cell in Space(load(path, scale)).cells}
     for arm, said in settings.reproduces.rows.items():
         assert arm in labels, f"{arm} is none of {sorted(labels)}"
-        assert any(said.items() <= {**row["setting"], "method": row["method"]}.items() for row in printed), said
+        assert any(said.items() <= {**row["setting"], "method": row["method"]}.items() for row in printed), (
+            said
+        )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
