@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from study import statistics, table
+from study import pilot, statistics, table
 from study.agenda import FINAL
 from study.estimate import Costs
 from study.space import Space
@@ -19,8 +19,18 @@ def plan(space: Space, out: Path, *, gpus: bool | None = None) -> str:
     return text(facts(space, out, gpus=gpus))
 
 
-def facts(space: Space, out: Path, *, gpus: bool | None = None) -> dict[str, Any]:
-    """The plan as a record. gpus: whether trials run on accelerators; None: where this machine has one."""
+def facts(
+    space: Space,
+    out: Path,
+    *,
+    gpus: bool | None = None,
+    spread: float | None = None,
+    effect: float | None = None,
+) -> dict[str, Any]:
+    """The plan as a record. gpus: whether trials run on accelerators; None: where this machine has one.
+
+    spread: of paired differences in points, where no pilot stands in the tables; effect: a difference to be shown.
+    """
     settings = space.settings
     device = "gpu" if (_has_gpu() if gpus is None else gpus) else "cpu"
     tables = table.Tables(out.expanduser())
@@ -58,6 +68,7 @@ def facts(space: Space, out: Path, *, gpus: bool | None = None) -> dict[str, Any
     seconds = sum((a["trials"] - a["stand"]) * a["seconds_a_trial"] for a in arms)
     seconds *= to_run / max(1, total - stand)
     cores = os.cpu_count() or 1
+    mean = sum(a["trials"] * a["seconds_a_trial"] for a in arms) / max(1, total)
     return {
         "study": settings.study,
         "question": settings.question,
@@ -81,6 +92,7 @@ def facts(space: Space, out: Path, *, gpus: bool | None = None) -> dict[str, Any
         "cores": cores,
         "estimated": costs.source,
         "notes": notes(len(space.seeds), len(settings.claims)),
+        "shows": pilot.shows(space, out, spread, effect, mean),
     }
 
 
@@ -137,7 +149,7 @@ def text(plan: dict[str, Any]) -> str:
         lines.append("budget: " + ", ".join(f"{k} {v:g}" for k, v in plan["budget"].items()))
     if plan["to_run"]:
         lines.append(_cost(plan))
-    return "\n".join([*lines, *plan["notes"]])
+    return "\n".join([*lines, *plan["notes"], *pilot.told(plan["shows"], duration)])
 
 
 def _cost(plan: dict[str, Any]) -> str:

@@ -244,6 +244,18 @@ def pairs_needed(size: float, sd: float, wanted: float = 0.8, alpha: float = 1 -
     return high if high <= 10_000 else None
 
 
+def pooled(spreads: Sequence[tuple[float, int]]) -> tuple[float, int] | None:
+    """One spread of several (sd, n) and its degrees of freedom; None without any n > 1."""
+    known = [(sd, n - 1) for sd, n in spreads if n > 1]
+    freedom = sum(f for _, f in known)
+    return (math.sqrt(sum(sd**2 * f for sd, f in known) / freedom), freedom) if freedom else None
+
+
+def upper_spread(sd: float, freedom: int, confidence: float = 0.8) -> float:
+    """What a spread is at most, with this confidence (chi-square): a pilot's own spread is uncertain."""
+    return sd * math.sqrt(freedom / float(special.chdtri(freedom, confidence)))
+
+
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
     """Spearman's rho and its two-sided p; None under 3 pairs or when one side is constant."""
     if len(a) != len(b):

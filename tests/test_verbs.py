@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats as sps
 
 from study import table
 from study.__main__ import VERBS, main
@@ -63,6 +64,38 @@ def test_alone_it_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert all(f"\n  {verb} " in out and line in out for verb, (_, line) in VERBS.items())
     assert "exit codes" in out
+
+
+def test_plan_tells_what_a_pilot_shows(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space, out = Space(load(file)), tmp_path / "out"
+    code, text, _ = told(capsys, "plan", file, "--out", out, "--effect", 2, "--spread", 2.0)
+    assert code == 0
+    # d_z = 1: 10 pairs for 80 % power; 3 pairs show 3.26 spreads.
+    assert "3 seeds show a difference of 6.52 with 80 % power; 2 needs 10 seeds, 40 trials" in text
+    assert "paired differences spread" not in told(capsys, "plan", file, "--out", out)[1]
+    values = {"byol": (80.0, 80.0, 80.0), "groups=1": (81.0, 82.0, 83.0), "groups=2": (80.0, 83.0, 86.0)}
+    for trial in space.fixed():
+        if trial.arm in values:
+            value = values[trial.arm][trial.spec.seed]
+            row: dict[str, Any] = {
+                "id": trial.id,
+                "study": "small",
+                "arm": trial.arm,
+                "seed": trial.spec.seed,
+            }
+            row |= {"status": "done", "axes": dict(trial.axes), "spec": trial.spec.model_dump_json()}
+            table.record(out, row, [{"evaluation": "knn", "metric": "top1", "value": value, "n": 355}])
+    pooled = ((1.0 + 9.0) / 2) ** 0.5
+    upper = pooled * (4 / sps.chi2.ppf(0.2, 4)) ** 0.5
+    found = facts(space, out, effect=3.0)["shows"][0]
+    assert found["metric"] == "knn.top1"
+    assert found["spread"] == pytest.approx(pooled)
+    assert found["upper"] == pytest.approx(upper)
+    assert found["detectable"] == pytest.approx(3.26 * upper, rel=1e-3)
+    assert found["trials_needed"] == 4 * found["seeds_needed"]
+    assert f"at most {upper:.3g} with 80 % confidence" in told(capsys, "plan", file, "--out", out)[1]
 
 
 def test_an_unknown_verb_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
