@@ -73,7 +73,7 @@ def test_plan_tells_what_a_pilot_shows(
     code, text, _ = told(capsys, "plan", file, "--out", out, "--effect", 2, "--spread", 2.0)
     assert code == 0
     # d_z = 1: 10 pairs for 80 % power; 3 pairs show 3.26 spreads.
-    assert "3 seeds show a difference of 6.52 with 80 % power; 2 needs 10 seeds, 40 trials" in text
+    assert "3 seeds show a difference of 6.53 with 80 % power; 2 needs 10 seeds, 40 trials" in text
     assert "paired differences spread" not in told(capsys, "plan", file, "--out", out)[1]
     values = {"byol": (80.0, 80.0, 80.0), "groups=1": (81.0, 82.0, 83.0), "groups=2": (80.0, 83.0, 86.0)}
     for trial in space.fixed():
