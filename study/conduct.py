@@ -21,6 +21,7 @@ from study.freeze import freeze
 from study.mistake import Mistakes
 from study.progress import Progress
 from study.space import Space, Trial
+from study.task import Task, locked, stop_file, study_folder, task_of
 
 EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_NO_TRIAL = 130, 143, 1
 LEAST_DISK = 64 << 20
@@ -96,14 +97,14 @@ class Conductor:
     def run(self) -> Ending:
         """Run what is missing. Raises Mistakes when the study is being run already or the disk is full."""
         started = time.monotonic()
-        folder = perform.study_folder(self.out, self.name)
+        folder = study_folder(self.out, self.name)
         self._room(folder)
-        with perform.locked(folder / "lock", wait=False) as free:
+        with locked(folder / "lock", wait=False) as free:
             if not free:
                 raise Mistakes(
                     f"the study {self.name} is being run already in {self.out}; `stop` ends that run"
                 )
-            perform.stop_file(self.out, self.name).unlink(missing_ok=True)
+            stop_file(self.out, self.name).unlink(missing_ok=True)
             shutil.rmtree(folder / "live", ignore_errors=True)
             self._conduct(folder)
         self.ending.seconds = time.monotonic() - started
@@ -158,7 +159,7 @@ class Conductor:
                     (self._local if self.where.local else self._on_ray)(agenda)
             finally:
                 self.progress.close()
-                perform.stop_file(self.out, self.name).unlink(missing_ok=True)
+                stop_file(self.out, self.name).unlink(missing_ok=True)
         self.ending.kept = agenda.kept
         self.ending.counts = dict(self.progress.counts)
         if self.signal:
@@ -188,7 +189,7 @@ class Conductor:
     def _on_ray(self, agenda: Agenda) -> None:
         from study.cluster import connect
 
-        log = perform.study_folder(self.out, self.name) / "ray.log"
+        log = study_folder(self.out, self.name) / "ray.log"
         with connect.silenced(log), connect.connected(self.where.address, self.where.at_once) as resources:
             from study.cluster.courier import posted
             from study.cluster.sweep import Hooks, Needs, concurrency, sweep
@@ -232,13 +233,13 @@ class Conductor:
             if self.refused is not None:
                 raise self.refused
 
-    def _task(self, trial: Trial, device: str, workers: int) -> perform.Task:
+    def _task(self, trial: Trial, device: str, workers: int) -> Task:
         where = self.where
         how: dict[str, Any] = {"device": device, "workers": workers, "save_every": where.save_every}
         how |= {"compile": where.compile, "channels_last": where.channels_last}
         how["extra"] = self.post | ({} if trial.id in self.full else rungs.extra(self.space, trial))
         how["extra"] |= {"keep": self.keep.get(trial.arm, []), "small": 0 if trial.point else SMALL}
-        return perform.task_of(trial, self.name, self.out, self.root, **how)
+        return task_of(trial, self.name, self.out, self.root, **how)
 
     def _guarded(self) -> list[Trial]:
         trials = guard.chosen(self.out, self.space)
@@ -284,7 +285,7 @@ class Conductor:
         return bool(self.signal) or (agenda.closed and time.monotonic() > self.deadline)
 
     def _tick(self, agenda: Agenda) -> None:
-        stop = perform.stop_file(self.out, self.name)
+        stop = stop_file(self.out, self.name)
         if self._over(agenda) and not stop.exists():
             stop.touch()
         if stop.exists():  # ours, or another shell's `stop`
@@ -300,7 +301,7 @@ class Conductor:
             if self.signal:
                 os._exit(EXIT_TERMINATED if number == signal.SIGTERM else EXIT_INTERRUPTED)
             self.signal = number
-            perform.stop_file(self.out, self.name).touch()
+            stop_file(self.out, self.name).touch()
             agenda.close()
             os.write(2, b"\nstopping: every running trial finishes its step and writes a checkpoint\n")
 

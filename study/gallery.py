@@ -12,10 +12,10 @@ from study.analyses import view
 from study.analyses.runs import Runs, configuration
 from study.cells import Cell
 from study.later import finished
-from study.perform import study_folder
 from study.pictures import PICTURES, Absent, Exhibit
 from study.space import Space
 from study.spec import TrialSpec
+from study.task import study_folder
 from study.trial import load, method_of
 
 Say = Callable[[str], None]

@@ -9,11 +9,11 @@ from typing import Any
 
 from data.sets.dataset import DataError
 from study import table
-from study.perform import locked
 from study.pretrain import Place
 from study.resolve import resolve_evaluations
 from study.space import Space
 from study.spec import TrialSpec, from_json
+from study.task import locked
 from study.trial import encoder_of, evaluate, load, subject
 
 Say = Callable[[str], None]

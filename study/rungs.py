@@ -18,9 +18,9 @@ from study.studyfile import SchedulerSpec
 
 if TYPE_CHECKING:
     from models.method import Method
-    from study.perform import Task
     from study.pretrain import Place, Watch
     from study.spec import TrialSpec
+    from study.task import Task
 
 
 def extra(space: Space, trial: Trial) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from study.estimate import Costs
 from study.mistake import Mistakes, nearest
 from study.plan import duration
 from study.space import Space, Trial
+from study.task import locked, study_folder
 
 Row = dict[str, Any]
 CAUSE = 100  # characters of a reason that make a cause
@@ -141,9 +142,7 @@ def reopen(space: Space, out: Path, statuses: set[str]) -> list[str]:
     rows of the attempt that failed stay.
     """
     out = out.expanduser()
-    if (perform.study_folder(out, space.settings.study) / "lock").exists() and _running(
-        out, space.settings.study
-    )[0]:
+    if (study_folder(out, space.settings.study) / "lock").exists() and _running(out, space.settings.study)[0]:
         raise Mistakes(f"{space.settings.study} is running in {out}; `stop` it first")
     wanted = {trial.id for trial in space.fixed()}
     sampled = {cell.label for cell in space.cells if space.dimensions_of(cell)}
@@ -213,10 +212,10 @@ def _changes(there: Any, here: Any) -> str:
 
 def _running(out: Path, name: str) -> tuple[bool, list[dict[str, Any]]]:
     """Whether a run of the study is going on, and what its trials last told."""
-    folder = perform.study_folder(out, name)
+    folder = study_folder(out, name)
     if not folder.is_dir():
         return False, []
-    with perform.locked(folder / "lock", wait=False) as free:
+    with locked(folder / "lock", wait=False) as free:
         running = not free
     return running, list(_told(folder / "live"))
 

@@ -19,11 +19,11 @@ from study.crosscheck import built_shape, shape_of
 from study.diff import differences
 from study.document import plain, read
 from study.estimate import Costs, modelled
-from study.perform import locked, stop_file, study_folder
 from study.plan import duration, facts, notes
 from study.schema import schema
 from study.space import Space, Trial
 from study.studyfile import load
+from study.task import locked, stop_file, study_folder
 from tests.study_files import GOOD, dino, swapped
 
 ROOT = Path(__file__).parent.parent

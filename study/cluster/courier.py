@@ -19,7 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from study.perform import Task, perform, stop_file, study_folder
+from study.perform import perform
+from study.task import Task, stop_file, study_folder
 
 LARGEST = 1 << 30  # bytes of a checkpoint that is sent; a larger one stays behind and is lost
 BEAT = 1.0  # seconds between a worker's questions whether it should stop

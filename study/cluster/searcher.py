@@ -29,9 +29,9 @@ from study.axes import Dimension
 from study.cells import Cell
 from study.cluster.journal import Journal, Sheet
 from study.mistake import Mistakes
-from study.perform import study_folder
 from study.search import Point, Record, excluded, marks, outcome
 from study.space import Space
+from study.task import study_folder
 
 OWN_TRIES = 20  # proposals of the sampler itself for one point, before uniform draws take over
 MAX_TRIES = 2000

@@ -19,7 +19,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from study.cluster.connect import Resources
-from study.perform import Task
+from study.task import Task
 
 
 @dataclass(frozen=True)

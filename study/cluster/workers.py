@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study.cluster import courier
-from study.perform import Task
+from study.task import Task
 
 
 def run_group(task: Task, cpus: float, gpus: float) -> tuple[str, str]:

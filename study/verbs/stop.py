@@ -18,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import time
 
-    from study.perform import locked, stop_file, study_folder
+    from study.task import locked, stop_file, study_folder
 
     out = options.out.expanduser()
     name = name_of(options.study, out)

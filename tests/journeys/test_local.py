@@ -132,7 +132,7 @@ def test_killed_at_a_random_moment_and_continued(undisturbed: Path, tmp_path: Pa
 
 
 def test_a_study_is_run_once_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from study.perform import locked, study_folder
+    from study.task import locked, study_folder
 
     with locked(study_folder(tmp_path, "journey") / "lock"):
         assert main([FILE, "--local", "--out", str(tmp_path)]) == 2

@@ -15,6 +15,7 @@ from study import checkpoint, guard, perform, rungs, table, trial
 from study.cluster.searcher import proposer
 from study.conduct import Conductor, Where
 from study.pretrain import Interrupted, Place, Pruned, Watch, pretrain
+from study.task import Task, task_of
 
 TEXT = """
 study: hill
@@ -92,7 +93,7 @@ def test_a_training_that_was_left_at_a_rung_is_decided_there(spec, tmp_path):
 def test_a_rung_that_was_passed_is_not_measured_again(tmp_path, monkeypatch):
     space = space_of(tmp_path, text=TEXT)
     one = space.trial(space.cells[0], {"optim.lr": 0.1}, 0)
-    task = perform.task_of(one, "hill", tmp_path, tmp_path, extra=rungs.extra(space, one))
+    task = task_of(one, "hill", tmp_path, tmp_path, extra=rungs.extra(space, one))
     values = iter([50.0])
     monkeypatch.setattr(rungs.Rungs, "_value", lambda self, method, step: next(values))
     for other, value in (("a" * 12, 60.0), ("b" * 12, 40.0)):
@@ -100,7 +101,7 @@ def test_a_rung_that_was_passed_is_not_measured_again(tmp_path, monkeypatch):
         table.write(tmp_path, "rungs", f"{other}-0", [row], study="hill")
     words = []
     for _ in range(2):  # the second is a resumed process's: a second value would raise StopIteration
-        here = rungs.Rungs(perform.Task.from_json(task.to_json()), one.spec, Place())
+        here = rungs.Rungs(Task.from_json(task.to_json()), one.spec, Place())
         assert here.steps(STEPS) == (3, 9)
         words.append(here.measure(torch.nn.Identity(), 3))  # type: ignore[arg-type]
     assert words[0] == words[1]
@@ -112,7 +113,7 @@ def test_a_rung_that_was_passed_is_not_measured_again(tmp_path, monkeypatch):
 def test_other_arms_and_seeds_do_not_count(tmp_path, monkeypatch):
     space = space_of(tmp_path, text=TEXT)
     one = space.trial(space.cells[0], {"optim.lr": 0.1}, 0)
-    task = perform.task_of(one, "hill", tmp_path, tmp_path, extra=rungs.extra(space, one))
+    task = task_of(one, "hill", tmp_path, tmp_path, extra=rungs.extra(space, one))
     monkeypatch.setattr(rungs.Rungs, "_value", lambda self, method, step: 50.0)
     for name, arm, seed in (("a" * 12, "another", 0), ("b" * 12, "hill", 1)):
         row = {"id": name, "study": "hill", "arm": arm, "seed": seed, "rung": 0, "step": 3, "value": 60.0}
@@ -125,7 +126,7 @@ def test_other_arms_and_seeds_do_not_count(tmp_path, monkeypatch):
 def test_a_metric_that_the_evaluation_does_not_measure_fails_the_trial(tmp_path):
     space = space_of(tmp_path, "scheduler.metric=knn.topp1", text=TEXT)
     one = space.trial(space.cells[0], {"optim.lr": 0.1}, 0)
-    task = perform.task_of(one, "hill", tmp_path, tmp_path, extra=rungs.extra(space, one))
+    task = task_of(one, "hill", tmp_path, tmp_path, extra=rungs.extra(space, one))
     status, reason = perform.perform(task)
     assert status == "failed"
     assert "scheduler.metric knn.topp1: knn measures top1, top5" in reason
