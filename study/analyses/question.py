@@ -5,6 +5,7 @@ from typing import Any
 
 from study import published, statistics
 from study.analyses.answer import Answer, Row
+from study.analyses.printed import of_arm
 from study.analyses.runs import Runs, StudyView
 from study.table import Tables
 
@@ -61,12 +62,7 @@ def _cells(runs: Runs, metric: str, arm: str) -> Row:
 
 
 def _published(printed: Sequence[Row], runs: Runs, metric: str, arm: str) -> str | None:
-    chosen = runs.chosen(arm)
-    if chosen is None or not printed:
-        return None
-    axes = {k: v for k, v in chosen.axes.items() if k not in (*runs.study.sampled, "arm")}
-    said = ((runs.study.reproduces or {}).get("rows") or {}).get(arm)
-    found = published.matching(printed, metric, _names(runs, arm), axes, said)
+    found = of_arm(printed, runs, metric, arm)
     texts = []
     for row in found[:3]:
         value = "crashed" if row["value"] is None else f"{row['value']:g}"
@@ -75,15 +71,6 @@ def _published(printed: Sequence[Row], runs: Runs, metric: str, arm: str) -> str
         detail = ", ".join(f"{k}={row['setting'][k]}" for k in apart)
         texts.append(f"{value} ({detail})" if detail else value)
     return "; ".join(texts + (["..."] if len(found) > 3 else [])) or None
-
-
-def _names(runs: Runs, arm: str) -> list[str]:
-    for row in runs.trials:
-        if row["arm"] == arm:
-            method = (row["spec"] or {}).get("method")
-            name = method.get("name") if isinstance(method, dict) else None
-            return [arm, name] if isinstance(name, str) else [arm]
-    return [arm]
 
 
 def _notes(runs: Runs, study: StudyView, rows: list[Row], beside: bool) -> list[str]:
