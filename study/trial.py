@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +70,13 @@ class Encoder(NamedTuple):
 def load(data: Any, root: Path) -> Dataset:
     """The pictures of a spec. Raises DataError."""
     return data.load(root)
+
+
+@cache
+def _there(data: Any, root: Path) -> None:
+    """Raises DataError where the pictures are not. Once a process: what is measured last on a set that is
+    missing would else be told when training has ended."""
+    load(data, root)
 
 
 def subject(spec: TrialSpec, data: Dataset, trained: Encoder, place: Place) -> Subject:
@@ -174,6 +181,8 @@ def run(
 
 def _run(spec: TrialSpec, root: Path, place: Place, watch: Watch) -> Outcome:
     try:
+        for other in {e.data for e in spec.evaluate if e.data is not None}:
+            _there(other, root.expanduser())
         data = load(spec.data, root.expanduser())
         indices = subset(data.train.labels, spec.data.fraction, spec.seed)
         facts: dict[str, Any] = {"data_fingerprint": data.train.fingerprint, "subset": indices.tolist()}

@@ -112,3 +112,11 @@ def test_what_it_costs_is_estimated() -> None:
     assert 1.9 < seconds(steps=4000) / seconds(steps=2000) < 2.1
     assert 5.9 < seconds(schedule="6x", steps=4000) / seconds(steps=4000) < 6.1
     assert seconds(size=128, steps=100) > 2 * seconds(steps=100)
+
+
+def test_pictures_that_only_an_evaluation_needs_are_missed_before_training(tmp_path: Path) -> None:
+    asked = spec({"data": {"name": "voc_detection", "path": "cells"}}, **BYOL)
+    outcome = trial.run(asked, tmp_path)
+    assert outcome.status == "failed"
+    assert str(tmp_path / "cells") in outcome.reason
+    assert not outcome.curves
