@@ -283,7 +283,7 @@ def _rows(path: Path, key: str, rows: Any) -> np.ndarray:
 
 
 def joined(parts: Sequence[Split]) -> tuple[Split, Tensor | None]:
-    """The parts of a training split as one; and which pictures of it are the last part, if there are several."""
+    """The parts of a split as one; and which pictures of it are the last part, if there are several."""
     first = parts[0]
     whole = first
     if len(parts) > 1:
@@ -301,6 +301,10 @@ def joined(parts: Sequence[Split]) -> tuple[Split, Tensor | None]:
                 if isinstance(part, FolderSplit)
                 for file, label in zip(part.files, part.labels.tolist())
             )
+            several = [part.targets for part in parts if part.targets is not None]
+            if several:
+                whole.targets = torch.cat(several)
+                whole.fingerprint = digest(whole.fingerprint, whole.targets.numpy())
     if isinstance(whole, FolderSplit) and whole.targets is None:
         whole = whole.hold() or whole
     return whole, torch.arange(len(whole) - len(parts[-1]), len(whole)) if len(parts) > 1 else None

@@ -80,7 +80,7 @@ ROWS: dict[str, Row] = {
     ),
     "voc2007_classification": Row(
         "Pascal VOC 2007, several classes a picture", 5011, 20, "VOCdevkit/VOC2007/ with trainval and test",
-        voc, "map11", kind="VOCDetection", train=({"year": "2007", "image_set": "trainval"},),
+        voc, "map11", kind="VOCDetection", train=({"year": "2007", "image_set": "train"}, {"year": "2007", "image_set": "val"}),
         test={"year": "2007", "image_set": "test"},
     ),
     "dtd": Row(

@@ -12,6 +12,7 @@ BENCHES = {  # name: the module with `run(print_line)`
     "views": "study.bench_views",
     "region-loss": "study.bench_region",
     "knn": "study.bench_knn",
+    "logistic": "study.bench_logistic",
     "sweep": "study.bench_sweep",
     "tables": "study.bench_tables",
 }

@@ -96,9 +96,10 @@ def voc2007_classification(root):
         picture(folder / f"JPEGImages/{name}.jpg")
         inside = [f"<object><name>{n}</name><difficult>{d}</difficult></object>" for n, d in objects]
         text(folder / f"Annotations/{name}.xml", ["<annotation>", *inside, "</annotation>"])
-    text(folder / "ImageSets/Main/trainval.txt", ["1", "2"])
+    text(folder / "ImageSets/Main/train.txt", ["1"])
+    text(folder / "ImageSets/Main/val.txt", ["2"])
     text(folder / "ImageSets/Main/test.txt", ["3"])
-    return [-1, -1], [-1], None
+    return [-1, -1], [-1], [1]
 
 
 def dtd(root):

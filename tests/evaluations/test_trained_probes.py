@@ -1,19 +1,16 @@
-"""Linear probe, fine-tuning and logistic regression: what their knobs do, and a second opinion."""
+"""Linear probe and fine-tuning: what their knobs do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from models.method import Moment
-from study.evaluations import EVALUATIONS, Subject, finetune
+from study.evaluations import Subject, finetune
 from study.evaluations.finetune import Finetune
 from study.evaluations.linear import RECIPES, Linear, _optim
-from study.evaluations.logistic import STRENGTHS, Logistic, fit
 from study.optim import LARSSpec, lr_at
 
 
@@ -114,43 +111,3 @@ def test_finetuning_takes_the_papers_rates(
     monkeypatch.setattr(finetune, "_optim", lambda rate, *rest: (seen.append(rate), build(rate, *rest))[1])
     Finetune(fraction=fraction, epochs=1, batch=7).run(subject)
     assert tuple(seen) == rates
-
-
-@pytest.mark.parametrize("strength", [1e-2, 1.0, 1e3])
-def test_logistic_fit_is_scikit_learns(strength: float) -> None:
-    draw = torch.Generator().manual_seed(0)
-    rows = torch.randn(200, 6, generator=draw)
-    labels = (rows @ torch.randn(6, 4, generator=draw) + torch.randn(200, 4, generator=draw)).argmax(1)
-    weight, bias = fit(rows, labels, 4, strength, 1000, tolerance=1e-7)
-    theirs = LogisticRegression(C=1 / strength, max_iter=1000, tol=1e-7).fit(
-        rows.double().numpy(), labels.numpy()
-    )
-    assert np.allclose(weight.numpy(), theirs.coef_, atol=2e-3)
-    assert np.allclose(bias - bias.mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=2e-3)
-
-
-def test_the_search_finds_a_single_peak(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[float] = []
-    peak = 37
-
-    def crooked(rows, labels, classes, strength, iterations, start=None):  # type: ignore[no-untyped-def]
-        tried.append(strength)
-        wrong = min(1.0, abs(STRENGTHS.index(strength) - peak) / 97)  # this part of the pictures is misnamed
-        bias = torch.zeros(classes, dtype=torch.float64)
-        weight = torch.eye(classes, rows.shape[1], dtype=torch.float64)
-        weight[classes - round(wrong * 97) :] = 0
-        return weight, bias
-
-    monkeypatch.setattr("study.evaluations.logistic.fit", crooked)
-    rows = torch.eye(97)
-    step = Logistic()._search(rows.repeat(2, 1), torch.arange(97).repeat(2), torch.arange(194) >= 97, 97)
-    assert step == peak
-    assert len(tried) == len(set(tried)) <= 15
-    assert (STRENGTHS[0], STRENGTHS[48], len(STRENGTHS)) == (1e-6, 1.0, 97)
-    assert STRENGTHS[-1] == pytest.approx(1e6)
-
-
-def test_logistic_reports_the_mean_over_classes(subject: Subject) -> None:
-    found = {s.metric: s for s in EVALUATIONS["logistic"](iterations=20).run(subject)}
-    assert found["mean_class"].value == 100
-    assert found["strength"].n == 42
