@@ -23,13 +23,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from study import merged
 from study.columns import STATUSES, TABLES, VERSION
 
 Row = dict[str, Any]
@@ -64,6 +65,7 @@ SCHEMAS: dict[str, pa.Schema] = {table: _schema(table) for table in TABLES}
 _JSON = {column.name for columns in TABLES.values() for column in columns if column.kind == "json"}
 _CODECS = {name: "none" for name in SCHEMAS["trials"].names if name != "subset"}
 _CODECS |= {"spec": "zstd", "environment": "zstd", "subset.list.element": "zstd"}
+_MERGED = ("trials", "scores")  # curves are long, and few of them are read at once
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]*")
 
 
@@ -186,6 +188,7 @@ class Tables:
     out: Path
     study: str | None = None
     torn: dict[str, str] = field(default_factory=dict)  # path of a part that was left out: why
+    quick: bool = True  # take what was read before from `merged`; verify does not
     memo: dict[str, Any] = field(
         default_factory=dict, repr=False, compare=False
     )  # what readers made of the rows
@@ -251,20 +254,31 @@ class Tables:
         schema = SCHEMAS[table]
         names = [n for n in schema.names if columns is None or n in {"id", "attempt", *columns}]
         wanted = pa.schema([schema.field(name) for name in names])
-        root = self.out / "tables" / table
-        paths = sorted(root.glob(f"{self.study or '*'}/*.parquet"))
-        with ThreadPoolExecutor(4) as pool:
-            parts = list(pool.map(lambda path: _part(path, wanted), paths))
-        bad = {str(path): part for path, part in zip(paths, parts) if isinstance(part, str)}
+        whole = [name for name in schema.names if name != "subset"]
+        quick = self.quick and table in _MERGED and set(names) <= set(whole)
+        good: list[tuple[str, pa.Table]] = []
+        bad: dict[str, str] = {}
+        count = 0
+        for folder in sorted((self.out / "tables" / table).glob(self.study or "*")):
+            there = merged.stamps(folder)
+            before = merged.load(self.out, folder, wanted, there) if quick else None
+            fresh = [name for name in there if before is None or name not in before.kept]
+            with ThreadPoolExecutor(4) as pool:
+                parts = dict(zip(fresh, pool.map(partial(_part, wanted=wanted), [folder / n for n in fresh])))
+            count += len(there)
+            bad |= {str(folder / name): part for name, part in parts.items() if isinstance(part, str)}
+            found = {name: part for name, part in parts.items() if isinstance(part, pa.Table)}
+            if before is not None and names == whole and len(found) >= merged.LEAST:
+                merged.save(self.out, folder, before, found, there)
+            good += [(folder.name, part) for part in ([before.rows] if before else []) + list(found.values())]
         if bad:
             self.torn |= bad
             first = "; ".join(f"{path}: {why}" for path, why in list(bad.items())[:3])
             warnings.warn(
-                f"{len(bad)} of {len(paths)} parts of {table} are left out, those trials count as not done: {first}",
+                f"{len(bad)} of {count} parts of {table} are left out, those trials count as not done: {first}",
                 TornPart,
                 stacklevel=3,
             )
-        good = [(path.parent.name, part) for path, part in zip(paths, parts) if isinstance(part, pa.Table)]
         if not good:
             return []
         studies = [study for study, part in good for _ in range(len(part))]

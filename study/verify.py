@@ -58,7 +58,7 @@ def verify(path: Path, out: Path | None = None) -> Found:
     found = Found()
     for study in numbers["studies"]:
         view = _view(path, study["view"])
-        chapter = Chapter(Tables(root, view.name), view)
+        chapter = Chapter(Tables(root, view.name, quick=False), view)
         if not chapter.runs.trials and study["trials"]:
             raise Mistakes(
                 f"{root}: holds no trial of the study {view.name}; --out names the folder of its tables"

@@ -12,7 +12,7 @@ FORBIDDEN_NAMES = {"utils", "common", "helpers", "misc", "engine", "manager", "c
 HOMES = {  # an outside thing, and the only places that may import it
     "ray": ("study/cluster/",),
     "optuna": ("study/cluster/",),
-    "pyarrow": ("study/table.py",),
+    "pyarrow": ("study/table.py", "study/merged.py"),
     "yaml": ("study/document.py",),
     "torch.distributed": ("models/parallel.py",),
 }

@@ -18,7 +18,8 @@ def name_of(study: str) -> str:
 def fresh(tables: Tables, study: StudyView) -> Runs:
     """The confirmation runs."""
     name = name_of(study.name)
-    return Runs(Tables(tables.out, name), replace(study, name=name, arms=[], baseline=None, planned={}))
+    own = Tables(tables.out, name, quick=tables.quick)
+    return Runs(own, replace(study, name=name, arms=[], baseline=None, planned={}))
 
 
 def ranked(runs: Runs, metric: str) -> list[tuple[Configuration, float, int]]:
