@@ -86,7 +86,15 @@ def test_experiments_that_share_trials_share_them() -> None:
         ("esvit_region_design", "esvit_region_loss"),
         ("esvit_correspondence", "esvit_region_loss"),
         ("esvit_backbones", "esvit_region_loss"),
+        ("esvit_continued", "esvit_region_loss"),
+        ("esvit_contrast", "esvit_resnet"),
+        ("esvit_detection", "esvit_region_loss"),
+        ("esvit_pretraining_data", "esvit_region_loss"),
+        ("mcl_linear", "mcl_levels"),
+        ("mcl_weights", "mcl_levels"),
+        ("mcl_retinanet", "mcl_linear"),
     ):
         assert ids[first] & ids[second], (first, second)
-    for part, whole in (("lewel_low_data", "lewel_linear"), ("lewel_cost", "lewel_linear")):
-        assert ids[part] < ids[whole], (part, whole)
+    for part in ("lewel_low_data", "lewel_cost", "lewel_voc", "lewel_coco", "lewel_alignment"):
+        assert ids[part] < ids["lewel_linear"], part
+    assert ids["mcl_cost"] < ids["mcl_levels"]
