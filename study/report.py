@@ -70,13 +70,13 @@ def _put(path: Path, text: str) -> None:
 
 
 def _index(chapters: Sequence[Chapter]) -> str:
-    rows = []
+    rows, kinds = [], ("", ' class="long"', ' class="long"', "")
     for chapter in chapters:
         link = f'<a href="#{html.escape(chapter.name)}">{html.escape(chapter.name)}</a>'
         verdicts = Counter(row["verdict"] for row in chapter.answers["claims"].rows)
         told = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common()) or "–"
         cells = (link, html.escape(chapter.view.question), html.escape(chapter.facts), html.escape(told))
-        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+        rows.append(f"<tr>{''.join(f'<td{kind}>{cell}</td>' for kind, cell in zip(kinds, cells))}</tr>")
     head = "".join(f"<th><button>{word}</button></th>" for word in ("study", "question", "trials", "claims"))
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<h1>{len(chapters)} studies</h1><div class="scroll">{table}</div>'
