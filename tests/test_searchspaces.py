@@ -98,3 +98,4 @@ def test_experiments_that_share_trials_share_them() -> None:
     for part in ("lewel_low_data", "lewel_cost", "lewel_voc", "lewel_coco", "lewel_alignment"):
         assert ids[part] < ids["lewel_linear"], part
     assert ids["mcl_cost"] < ids["mcl_levels"]
+    assert ids["glsd_transfer"] == ids["glsd_matching"]
