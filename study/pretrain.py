@@ -158,18 +158,10 @@ class _Training:
         if state is not None and state["id"] == spec.id:
             self._restore(state)
         elif spec.start is not None:
-            self.step = self.first = self._begun(beginning.begin(self.method, spec.start, place.folder))
+            epoch = beginning.begin(self.method, spec.start, place.folder, spec.budget.epochs)
+            self.step = self.first = epoch * self.per_epoch
         self.started = time.monotonic()
         self.network: nn.Module = self._wrapped()
-
-    def _begun(self, epoch: int) -> int:
-        """The first step of a training that goes on after `epoch`."""
-        epochs = self.spec.budget.epochs
-        if epochs and epoch >= epochs:
-            raise ValueError(
-                f"start: budget.epochs {epochs} is no more than the {epoch} that were trained there"
-            )
-        return min(epoch, epochs) * self.per_epoch
 
     def _wrapped(self) -> nn.Module:
         network: nn.Module = self.method

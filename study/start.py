@@ -118,16 +118,18 @@ def stands(folder: Path, start: TrialStart) -> bool:
     return (folder / "encoder.pt").exists() if start.part == "encoder" else any(folder.glob("epoch-*.pt"))
 
 
-def begin(method: Method, start: Any, folder: Path | None) -> int:
+def begin(method: Method, start: Any, folder: Path | None, epochs: int = 0) -> int:
     """Put the weights that `start` names into the method; the epoch from which schedules count on, or 0.
 
     folder: the trial's own, beside which those of other trials are. Of several processes the first one alone
-    has to see it. Raises StartError, in all of them.
+    has to see it. epochs: planned, 0 where nothing is trained. Raises StartError, in all of them.
     """
     epoch, error = 0, None
     if parallel.rank() == 0:
         try:
             epoch = _begin(method, start, folder)
+            if 0 < epochs <= epoch:
+                raise StartError(f"start: budget.epochs {epochs} is no more than the {epoch} trained there")
         except StartError as why:
             error = str(why)
     epoch, error = parallel.of_first((epoch, error))
