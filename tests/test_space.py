@@ -270,15 +270,6 @@ def test_several_includes_the_first_wins(tmp_path: Path) -> None:
     assert spec.optim.lr == 0.7
 
 
-def test_the_files_of_the_product_are_good() -> None:
-    folder = Path(__file__).parent.parent / "searchspaces"
-    files = sorted(folder.glob("*.yaml"))
-    assert files
-    for file in files:
-        for scale in scales_of(file):
-            assert Space(load(file, scale)).count() > 0
-
-
 def test_views_that_a_file_does_not_name_suit_the_set(tmp_path: Path) -> None:
     text = "\n".join(line for line in GOOD.splitlines() if not line.startswith("  views:")) + "\n"
     assert {trial.spec.views.size for trial in space(text, tmp_path).fixed()} == {16}
