@@ -66,9 +66,13 @@ class Encoder(NamedTuple):
         return cls(method.encoder, method.transfer())
 
 
-@lru_cache(maxsize=4)  # a warm actor trains many trials on the same pictures
 def load(data: Any, root: Path) -> Dataset:
-    """The pictures of a spec. Raises DataError."""
+    """The pictures of a spec, whole: parts of one set share them. Raises DataError."""
+    return _load(data.model_copy(update={"fraction": 1.0}), root)
+
+
+@lru_cache(maxsize=4)  # a warm actor trains many trials on the same pictures
+def _load(data: Any, root: Path) -> Dataset:
     return data.load(root)
 
 

@@ -171,3 +171,9 @@ def test_imagenet100_is_a_list_of_classes(tmp_path, monkeypatch):
     (tmp_path / "two.txt").write_text("cat\n")
     with pytest.raises(DataError, match=r"two\.txt names 1 classes, not 2"):
         ImageNet100(class_list="two.txt", path="imagenet").load(tmp_path)
+
+
+def test_parts_of_a_set_share_its_pictures(tmp_path):
+    from study.trial import load
+
+    assert load(Digits(fraction=0.1), tmp_path) is load(Digits(), tmp_path)
